@@ -1,0 +1,1 @@
+"""The portainer manager: stack outputs → plan → Portainer's API."""
