@@ -1,0 +1,1 @@
+"""Traefik's three files, rendered and checked as pure functions: static configuration, dynamic configuration, unit."""

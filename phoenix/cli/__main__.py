@@ -1,0 +1,45 @@
+"""Entry point of ``bin/phoenix``.
+
+Exit codes: 0 done; 1 an error of another kind; 2 wrong input or arguments; 3 a target cannot be reached or a command
+on it failed; 4 Traefik refused or does not serve what was meant; 5 Portainer refused; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from phoenix.cli.commands import phoenix
+from phoenix.errors import InputError, PhoenixError
+
+
+def main() -> int:
+    """Run the command line; every expected error becomes its sentences on stderr and an exit code."""
+    try:
+        phoenix.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("phoenix: interrupted", err=True)
+        return 130
+    except PhoenixError as error:
+        for sentence in error.mistakes if isinstance(error, InputError) else [str(error)]:
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {sentence}", err=True, color=_colour())
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _colour() -> bool | None:
+    return False if os.environ.get("NO_COLOR") else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""The whole configuration of one stack: inventory and settings in, three checked files out. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from phoenix.inventory.models import Inventory
+from phoenix.routes import Route, build_routes, internal_domain
+from phoenix.settings import Settings
+from phoenix.traefik import checks, document, dynamic, static, unit
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What Traefik shall be given.
+
+    Attributes:
+        internal_domain: domain of internal names.
+        gateway: the gateway's address, or None.
+        routes: sorted by router name.
+        static: data of ``traefik.yml``; ``static_text`` its text.
+        dynamic: data of ``dynamic_conf.yml``; ``dynamic_text`` its text.
+        unit_text: text of ``traefik.service``.
+        revision: twelve hex digits that name all three.
+        dynamic_revision: the marker Traefik's API shows once the dynamic configuration is live.
+    """
+
+    internal_domain: str
+    gateway: str | None
+    routes: tuple[Route, ...]
+    static: dict[str, Any]
+    dynamic: dict[str, Any]
+    static_text: str
+    dynamic_text: str
+    unit_text: str
+
+    @property
+    def revision(self) -> str:
+        """Names the three files' content."""
+        return document.digest("\0".join((self.static_text, self.dynamic_text, self.unit_text)))
+
+    @property
+    def dynamic_revision(self) -> str:
+        """Names the dynamic configuration's content."""
+        return dynamic.revision(self.dynamic) or ""
+
+
+def configure(inventory: Inventory, settings: Settings) -> Configuration:
+    """Render and check everything.
+
+    Raises:
+        InputError: with one sentence for each mistake in the inventory, the settings, or between the files.
+    """
+    routes = build_routes(inventory, settings)
+    domain = internal_domain(inventory, settings)
+    gateway = static.gateway_address(inventory, settings)
+    static_data = static.static_config(settings, domain, gateway)
+    dynamic_data = dynamic.dynamic_config(routes)
+    checks.check(f"{settings.source}: traefik.yml", static_data, f"{settings.source}: dynamic_conf.yml", dynamic_data)
+    return Configuration(
+        internal_domain=domain,
+        gateway=gateway,
+        routes=routes,
+        static=static_data,
+        dynamic=dynamic_data,
+        static_text=document.dump(static_data),
+        dynamic_text=document.dump(dynamic_data),
+        unit_text=unit.render(settings.traefik),
+    )

@@ -1,0 +1,114 @@
+"""Reads a stack's settings from the project's files, for commands that run without an engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from phoenix.errors import InputError
+from phoenix.settings import Settings, deep_merge, parse
+from phoenix.traefik import document
+
+PROJECT = "phoenix"
+PROJECT_FILE = "Pulumi.yaml"
+
+
+def read_mapping(path: Path, remedy: str) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError([f"{path}: there is no such file: {remedy}."]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError([f"{path}: it cannot be read ({error}): check its permissions and encoding."]) from None
+    try:
+        data = document.load(text)
+    except ValueError as error:
+        raise InputError([f"{path}: {error}; correct it there."]) from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise InputError([f"{path}: it holds {type(data).__name__}, not a mapping of settings: correct it."])
+    return data
+
+
+def with_settings_file(values: Mapping[str, Any], project: Path, *, required: bool = True) -> dict[str, Any]:
+    """``values`` over those of the file they name in ``settingsFile``.
+
+    Args:
+        values: a stack's own settings, camelCase keys.
+        project: directory that a relative file name starts from.
+        required: whether a missing file is a mistake; rendering goes on without it.
+
+    Raises:
+        InputError: the file is missing though required, or cannot be read.
+    """
+    name = values.get("settingsFile")
+    if not isinstance(name, str) or not name:
+        return dict(values)
+    path = project / name
+    if not required and not path.exists():
+        return dict(values)
+    below = read_mapping(path, "for the lab's settings run `bin/lab up`, else correct phoenix:settingsFile")
+    return deep_merge(below, values)
+
+
+def stack_file(project: Path, stack: str) -> Path:
+    """Where a stack's configuration lies (https://www.pulumi.com/docs/concepts/config/)."""
+    directory = read_mapping(project / PROJECT_FILE, "run the command in the project").get("stackConfigDir")
+    return project / str(directory or ".") / f"Pulumi.{stack}.yaml"
+
+
+def stack_values(project: Path, stack: str) -> dict[str, Any]:
+    """A stack's own settings as plain data, defaults of ``Pulumi.yaml`` below; secrets are left out, not decrypted.
+
+    Raises:
+        InputError: there is no such stack file.
+    """
+    declared = read_mapping(project / PROJECT_FILE, "run the command in the project").get("config") or {}
+    values: dict[str, Any] = {}
+    for key, value in declared.items():
+        default = value.get("default", value.get("value")) if isinstance(value, Mapping) else value
+        if default is not None:
+            values[str(key).removeprefix(f"{PROJECT}:")] = default
+    path = stack_file(project, stack)
+    own = read_mapping(path, f"`bin/pulumi stack init {stack}` makes it").get("config") or {}
+    for key, value in own.items():
+        if str(key).startswith(f"{PROJECT}:"):
+            values[key.removeprefix(f"{PROJECT}:")] = _structured(_without_secrets(value))
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _structured(value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in "{[":
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if set(value) == {"secure"}:
+            return None
+        return {key: _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    return value
+
+
+def stack_settings(project: Path, stack: str) -> Settings:
+    """A stack's settings, read from files only.
+
+    Raises:
+        InputError: with one sentence for each mistake.
+    """
+    values = with_settings_file(stack_values(project, stack), project, required=False)
+    return parse(values, str(stack_file(project, stack).relative_to(project)))

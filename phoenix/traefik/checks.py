@@ -1,0 +1,224 @@
+"""What can be known of a candidate without Traefik: references, duplicates, template marks, misspelt sections.
+
+Traefik itself is silent about much of it: an unknown top-level key of the static file, an unknown certificate
+resolver and a duplicate rule are all accepted without a word. Each function takes plain data and returns phrases,
+which :func:`check` puts behind the file's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from phoenix.errors import InputError
+from phoenix.traefik import document
+
+STATIC_SECTIONS = frozenset(
+    {
+        "accessLog", "api", "certificatesResolvers", "core", "entryPoints", "experimental", "global", "hostResolver",
+        "hub", "log", "metrics", "ocsp", "ping", "providers", "serversTransport", "spiffe", "tcpServersTransport",
+        "tracing",
+    }
+)  # fmt: skip
+DYNAMIC_SECTIONS = frozenset({"http", "tcp", "udp", "tls"})
+HTTP_SECTIONS = frozenset({"routers", "services", "middlewares", "serversTransports"})
+ROUTER_KEYS = frozenset(
+    {
+        "entryPoints",
+        "middlewares",
+        "service",
+        "rule",
+        "parentRefs",
+        "ruleSyntax",
+        "priority",
+        "tls",
+        "observability",
+    }
+)
+
+
+def _mapping(data: Any) -> Mapping[str, Any]:
+    return data if isinstance(data, Mapping) else {}
+
+
+def _listed(known: Any) -> str:
+    return ", ".join(sorted(map(str, known))) or "none"
+
+
+def static_mistakes(static: Any) -> Iterator[str]:
+    """Phrases for a static configuration."""
+    if not isinstance(static, Mapping) or not static:
+        yield "holds no settings: Traefik would start with its defaults only"
+        return
+    for key in static:
+        if key not in STATIC_SECTIONS:
+            yield f"{key} is no section Traefik knows, and Traefik would ignore it silently (sections: {_listed(STATIC_SECTIONS)})"
+    entry_points = _mapping(static.get("entryPoints"))
+    if not entry_points:
+        yield "entryPoints defines none: Traefik would listen on port 80 only"
+    taken: dict[str, str] = {}
+    for name, value in entry_points.items():
+        address = str(_mapping(value).get("address", ""))
+        if not address:
+            yield f'entryPoints.{name}.address is missing: add one such as ":443"'
+        elif address in taken:
+            yield f"entryPoints.{name}.address is {address!r}, as that of {taken[address]}: give one of them another"
+        taken.setdefault(address, name)
+        redirect = _mapping(_mapping(_mapping(value).get("http")).get("redirections")).get("entryPoint")
+        target = _mapping(redirect).get("to")
+        if target is not None and not str(target).startswith(":") and target not in entry_points:
+            yield f"entryPoints.{name} redirects to {target!r}, which is no entry point (there are: {_listed(entry_points)})"
+    for name, value in _mapping(static.get("certificatesResolvers")).items():
+        yield from _resolver_mistakes(name, _mapping(_mapping(value).get("acme")), entry_points)
+    ping = _mapping(static.get("ping")).get("entryPoint")
+    if ping is not None and ping not in entry_points:
+        yield f"ping.entryPoint is {ping!r}, which is no entry point (there are: {_listed(entry_points)})"
+    provider = _mapping(_mapping(static.get("providers")).get("file"))
+    if "filename" in provider and "directory" in provider:
+        yield "providers.file has both filename and directory: Traefik would use the directory silently, so keep one"
+
+
+def _resolver_mistakes(name: str, acme: Mapping[str, Any], entry_points: Mapping[str, Any]) -> Iterator[str]:
+    where = f"certificatesResolvers.{name}.acme"
+    if not acme:
+        yield f"certificatesResolvers.{name} has no acme settings: Traefik would skip the resolver"
+        return
+    if not acme.get("storage"):
+        yield f"{where}.storage is missing: name a file only Traefik may read"
+    if not any(kind in acme for kind in ("tlsChallenge", "httpChallenge", "dnsChallenge")):
+        yield f"{where} names no challenge: add tlsChallenge, httpChallenge or dnsChallenge"
+    challenge = _mapping(acme.get("httpChallenge")).get("entryPoint")
+    if challenge is not None and challenge not in entry_points:
+        yield f"{where}.httpChallenge.entryPoint is {challenge!r}, which is no entry point (there are: {_listed(entry_points)})"
+
+
+def dynamic_mistakes(dynamic: Any, static: Mapping[str, Any]) -> Iterator[str]:
+    """Phrases for a dynamic configuration, read against the static one it shall run under."""
+    if not isinstance(dynamic, Mapping) or not dynamic:
+        yield "holds no configuration: Traefik would drop every route"
+        return
+    for key in dynamic:
+        if key not in DYNAMIC_SECTIONS:
+            yield f"{key} is no section Traefik knows (sections: {_listed(DYNAMIC_SECTIONS)})"
+    http = dynamic.get("http")
+    if "http" in dynamic and not isinstance(http, Mapping):
+        yield "http is empty: Traefik would drop every route"
+        return
+    for key, value in _mapping(http).items():
+        if key not in HTTP_SECTIONS:
+            yield f"http.{key} is no section Traefik knows (sections: {_listed(HTTP_SECTIONS)})"
+        elif not isinstance(value, Mapping) or not value:
+            yield f"http.{key} is empty: Traefik would refuse the file or drop what stood there, so leave it out"
+    for name, phrase in _http_mistakes(_mapping(http), static):
+        yield f"{name} {phrase}"
+    yield from document.template_mistakes(dynamic)
+
+
+def _http_mistakes(http: Mapping[str, Any], static: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    entry_points = _mapping(static.get("entryPoints"))
+    resolvers = _mapping(static.get("certificatesResolvers"))
+    services, middlewares = _mapping(http.get("services")), _mapping(http.get("middlewares"))
+    transports = _mapping(http.get("serversTransports"))
+    rules: dict[tuple[str, str], str] = {}
+    for name, router in sorted(_mapping(http.get("routers")).items(), key=lambda item: str(item[0])):
+        where = f"http.routers.{name}"
+        if not isinstance(router, Mapping):
+            yield where, "is no mapping: give it a rule and a service"
+            continue
+        for key in router:
+            if key not in ROUTER_KEYS:
+                yield (
+                    where,
+                    f"has the key {key!r}, for which Traefik refuses the whole file (keys: {_listed(ROUTER_KEYS)})",
+                )
+        text = router.get("rule")
+        if not isinstance(text, str) or not text:
+            yield where, "has no rule: add one such as Host(`name.example.test`)"
+            continue
+        yield from ((where, phrase) for phrase in rule_mistakes(text))
+        own = router.get("entryPoints") or sorted(entry_points)
+        for entry_point in own if isinstance(own, list) else [own]:
+            if entry_point not in entry_points:
+                yield (
+                    where,
+                    f"names the entry point {entry_point!r}, which the static configuration does not define (it defines: {_listed(entry_points)})",
+                )
+            other = rules.setdefault((text, str(entry_point)), name)
+            if other != name:
+                yield (
+                    where,
+                    f"has the same rule as {other}: Traefik would take the first in the alphabet and say nothing",
+                )
+        yield from ((where, phrase) for phrase in _references(router, services, middlewares, resolvers))
+    for name, service in services.items():
+        yield from ((f"http.services.{name}", phrase) for phrase in _service_mistakes(service, transports))
+
+
+def _references(
+    router: Mapping[str, Any],
+    services: Mapping[str, Any],
+    middlewares: Mapping[str, Any],
+    resolvers: Mapping[str, Any],
+) -> Iterator[str]:
+    service = router.get("service")
+    if not isinstance(service, str) or not service:
+        yield "names no service"
+    elif "@" not in service and service not in services:
+        yield f"names the service {service!r}, which is not there (services: {_listed(services)})"
+    for middleware in router.get("middlewares") or []:
+        if "@" not in str(middleware) and middleware not in middlewares:
+            yield f"names the middleware {middleware!r}, which is not there (middlewares: {_listed(middlewares)})"
+    resolver = _mapping(router.get("tls")).get("certResolver")
+    if resolver is not None and resolver not in resolvers:
+        yield (
+            f"names the certificate resolver {resolver!r}, which the static configuration does not define (it defines: "
+            f"{_listed(resolvers)}): Traefik would serve its default certificate and say nothing"
+        )
+
+
+def rule_mistakes(text: str) -> Iterator[str]:
+    """Phrases for a rule: balanced, and each Host matcher with one name, as Traefik 3 has it."""
+    depth, quoted = 0, False
+    for character in text:
+        if character == "`":
+            quoted = not quoted
+        elif not quoted:
+            depth += {"(": 1, ")": -1}.get(character, 0)
+            if character == "," and depth > 0 and text.lstrip().startswith("Host("):
+                yield f"has the rule {text!r}: Host takes one name in Traefik 3, so write Host(`a`) || Host(`b`)"
+                return
+        if depth < 0:
+            break
+    if depth != 0 or quoted:
+        yield f"has the rule {text!r}, whose parentheses or back-quotes do not match"
+
+
+def _service_mistakes(service: Any, transports: Mapping[str, Any]) -> Iterator[str]:
+    balancer = _mapping(_mapping(service).get("loadBalancer"))
+    if not balancer:
+        if not any(key in _mapping(service) for key in ("weighted", "mirroring", "failover", "highestRandomWeight")):
+            yield "has no loadBalancer"
+        return
+    servers = balancer.get("servers")
+    if not isinstance(servers, list) or not servers:
+        yield "has no servers: every request would be answered 503"
+        servers = []
+    for server in servers:
+        url = str(_mapping(server).get("url", ""))
+        if not url.startswith(("http://", "https://", "h2c://")) or len(url.partition("://")[2]) == 0 or " " in url:
+            yield f"has the server URL {url!r}: it must be such as http://10.0.0.141:8000"
+    transport = balancer.get("serversTransport")
+    if transport is not None and "@" not in str(transport) and transport not in transports:
+        yield f"names the serversTransport {transport!r}, which is not there (there are: {_listed(transports)})"
+
+
+def check(static_file: str, static: Any, dynamic_file: str, dynamic: Any) -> None:
+    """Refuse a candidate pair.
+
+    Raises:
+        InputError: with one sentence for each mistake.
+    """
+    mistakes = [f"{static_file}: {phrase}." for phrase in static_mistakes(static)]
+    mistakes += [f"{dynamic_file}: {phrase}." for phrase in dynamic_mistakes(dynamic, _mapping(static))]
+    if mistakes:
+        raise InputError(mistakes)
