@@ -35,7 +35,7 @@ def public_url(hostname: str, port: int) -> str:
 
 
 def traefik_address(inventory: Inventory, settings: Settings) -> str | None:
-    """Where the gateway reaches Traefik: its own listen address, else that of the container with the feature ``traefik``."""
+    """Where the gateway reaches Traefik: its own listen address, else that of its container."""
     host = settings.traefik.websecure_address.rpartition(":")[0].strip("[]")
     if host and host not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         return host

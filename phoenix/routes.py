@@ -186,8 +186,8 @@ class _Builder:
                 hostnames.append(second)
         if not hostnames:
             self.mistakes.append(
-                f"{HYPERVISOR_FILE}: portainer_api.portainer_hostname is missing, yet {server.label} runs the Portainer "
-                "server: add the host name users reach it by."
+                f"{HYPERVISOR_FILE}: portainer_api.portainer_hostname is missing, yet {server.label} runs the "
+                "Portainer server: add the host name users reach it by."
             )
             return None
         port = service.port if service else self.inventory.hypervisor.network.portainer_server_port
@@ -284,8 +284,8 @@ class _Builder:
                 if other is not route:
                     what = "host name" if key in route.hostnames else "router"
                     self.mistakes.append(
-                        f"{LXC_FILE} or {VM_FILE}: {route.guest} and {other.guest} both get the {what} {key}: rename one "
-                        "of them, or give one another host name in phoenix:routes."
+                        f"{LXC_FILE} or {VM_FILE}: {route.guest} and {other.guest} both get the {what} {key}: rename "
+                        "one of them, or give one another host name in phoenix:routes."
                     )
                     break
 
@@ -294,8 +294,8 @@ class _Builder:
         for name in self.settings.routes:
             if name not in known:
                 self.mistakes.append(
-                    f"{self.settings.source}: phoenix:routes names the router {name!r}, which the inventory does not give "
-                    f"(it gives: {', '.join(sorted(known)) or 'none'}): correct the name or remove the entry."
+                    f"{self.settings.source}: phoenix:routes names the router {name!r}, which the inventory does not "
+                    f"give (it gives: {', '.join(sorted(known)) or 'none'}): correct the name or remove the entry."
                 )
 
 

@@ -69,7 +69,7 @@ Duration = Annotated[str, AfterValidator(_duration)]
 
 
 class SettingsModel(BaseModel):
-    """Base of the settings: camelCase keys, unknown ones refused, since a misspelt key would be silently without effect."""
+    """Base of the settings: camelCase keys; unknown ones are refused, since a misspelt one would have no effect."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,

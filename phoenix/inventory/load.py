@@ -232,7 +232,10 @@ def _reference_mistakes(
     stack = stacks.get(name)
     if stack is None:
         known = ", ".join(sorted(stacks)) or "none"
-        yield f"{where} names {name!r}, which {STACKS_FILE} does not hold (it holds: {known}): add it or correct the name."
+        yield (
+            f"{where} names {name!r}, which {STACKS_FILE} does not hold (it holds: {known}): "
+            "add it or correct the name."
+        )
     elif environment is not None and environment not in stack.environments:
         known = ", ".join(sorted(stack.environments)) or "none"
         yield (

@@ -45,6 +45,14 @@ def _listed(known: Any) -> str:
     return ", ".join(sorted(map(str, known))) or "none"
 
 
+def _none(value: Any, kind: str, known: Any) -> str:
+    return f"{value!r}, which is no {kind} (there are: {_listed(known)})"
+
+
+def _undefined(value: Any, known: Any) -> str:
+    return f"{value!r}, which the static configuration does not define (it defines: {_listed(known)})"
+
+
 def static_mistakes(static: Any) -> Iterator[str]:
     """Phrases for a static configuration."""
     if not isinstance(static, Mapping) or not static:
@@ -52,7 +60,8 @@ def static_mistakes(static: Any) -> Iterator[str]:
         return
     for key in static:
         if key not in STATIC_SECTIONS:
-            yield f"{key} is no section Traefik knows, and Traefik would ignore it silently (sections: {_listed(STATIC_SECTIONS)})"
+            known = _listed(STATIC_SECTIONS)
+            yield f"{key} is no section Traefik knows, and Traefik would ignore it silently (sections: {known})"
     entry_points = _mapping(static.get("entryPoints"))
     if not entry_points:
         yield "entryPoints defines none: Traefik would listen on port 80 only"
@@ -67,12 +76,12 @@ def static_mistakes(static: Any) -> Iterator[str]:
         redirect = _mapping(_mapping(_mapping(value).get("http")).get("redirections")).get("entryPoint")
         target = _mapping(redirect).get("to")
         if target is not None and not str(target).startswith(":") and target not in entry_points:
-            yield f"entryPoints.{name} redirects to {target!r}, which is no entry point (there are: {_listed(entry_points)})"
+            yield f"entryPoints.{name} redirects to {_none(target, 'entry point', entry_points)}"
     for name, value in _mapping(static.get("certificatesResolvers")).items():
         yield from _resolver_mistakes(name, _mapping(_mapping(value).get("acme")), entry_points)
     ping = _mapping(static.get("ping")).get("entryPoint")
     if ping is not None and ping not in entry_points:
-        yield f"ping.entryPoint is {ping!r}, which is no entry point (there are: {_listed(entry_points)})"
+        yield f"ping.entryPoint is {_none(ping, 'entry point', entry_points)}"
     provider = _mapping(_mapping(static.get("providers")).get("file"))
     if "filename" in provider and "directory" in provider:
         yield "providers.file has both filename and directory: Traefik would use the directory silently, so keep one"
@@ -89,7 +98,7 @@ def _resolver_mistakes(name: str, acme: Mapping[str, Any], entry_points: Mapping
         yield f"{where} names no challenge: add tlsChallenge, httpChallenge or dnsChallenge"
     challenge = _mapping(acme.get("httpChallenge")).get("entryPoint")
     if challenge is not None and challenge not in entry_points:
-        yield f"{where}.httpChallenge.entryPoint is {challenge!r}, which is no entry point (there are: {_listed(entry_points)})"
+        yield f"{where}.httpChallenge.entryPoint is {_none(challenge, 'entry point', entry_points)}"
 
 
 def dynamic_mistakes(dynamic: Any, static: Mapping[str, Any]) -> Iterator[str]:
@@ -139,10 +148,7 @@ def _http_mistakes(http: Mapping[str, Any], static: Mapping[str, Any]) -> Iterat
         own = router.get("entryPoints") or sorted(entry_points)
         for entry_point in own if isinstance(own, list) else [own]:
             if entry_point not in entry_points:
-                yield (
-                    where,
-                    f"names the entry point {entry_point!r}, which the static configuration does not define (it defines: {_listed(entry_points)})",
-                )
+                yield where, f"names the entry point {_undefined(entry_point, entry_points)}"
             other = rules.setdefault((text, str(entry_point)), name)
             if other != name:
                 yield (
@@ -171,8 +177,8 @@ def _references(
     resolver = _mapping(router.get("tls")).get("certResolver")
     if resolver is not None and resolver not in resolvers:
         yield (
-            f"names the certificate resolver {resolver!r}, which the static configuration does not define (it defines: "
-            f"{_listed(resolvers)}): Traefik would serve its default certificate and say nothing"
+            f"names the certificate resolver {_undefined(resolver, resolvers)}: "
+            "Traefik would serve its default certificate and say nothing"
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phoenix.settings import TraefikSettings
+from phoenix.traefik.service import running_copy
 
 Section = tuple[str, Sequence[tuple[str, str]]]
 
@@ -46,11 +47,13 @@ def argument(text: str) -> str:
 def sections(traefik: TraefikSettings) -> list[Section]:
     """The unit's sections in order, each with its directives in order."""
     binary, static = argument(traefik.binary), argument(traefik.static_path)
+    running = argument(running_copy(traefik))
     service = [
         ("Type", "notify"),
         ("NotifyAccess", "main"),
         ("User", traefik.user),
         ("Group", traefik.group),
+        ("ExecStartPre", f"/bin/cp {static} {running}"),
         ("ExecStart", f"{binary} --configFile={static}"),
         # Traefik watches the dynamic file itself, and SIGHUP ends it where its file provider did not start: a
         # reload therefore only asks whether the running instance is well, and fails where it is not.

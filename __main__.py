@@ -1,0 +1,45 @@
+"""The program: a hypervisor's inventory in, its ingress and Portainer out.
+
+Each step waits for the one before it: the target is ready → account and directories → Traefik's files → unit and
+service → Traefik serves every intended router → Portainer.
+"""
+
+from pathlib import Path
+
+import pulumi
+
+from components import (
+    PortainerDeployment,
+    ReadinessGate,
+    RoutersGate,
+    TraefikDynamicConfig,
+    TraefikHost,
+    TraefikService,
+    TraefikStaticConfig,
+    read_program,
+)
+from components.outputs import export_outputs
+from phoenix.traefik.readiness import checks
+
+program = read_program(Path(__file__).resolve().parent)
+traefik, connection = program.settings.traefik, program.traefik
+
+
+def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
+    """Options of a resource that waits for others."""
+    return pulumi.ResourceOptions(depends_on=list(resources))
+
+
+ready = ReadinessGate("ready", connection, checks(program.settings))
+host = TraefikHost("traefik-host", connection, traefik, after(ready))
+static = TraefikStaticConfig("traefik-static", connection, traefik, program.configuration, after(host))
+dynamic = TraefikDynamicConfig("traefik-dynamic", connection, traefik, program.configuration, after(host))
+service = TraefikService(
+    "traefik-service", connection, traefik, program.configuration, static.digest, after(static, dynamic)
+)
+gate = RoutersGate("traefik-routers", connection, traefik, program.configuration, after(service))
+
+if program.portainer is not None and program.settings.portainer.deploy_command:
+    PortainerDeployment("portainer", program.portainer, program.settings.portainer.deploy_command, after(gate))
+
+export_outputs(program)

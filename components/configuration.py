@@ -1,0 +1,101 @@
+"""Reads what ``pulumi config`` and the inventory say; where they are wrong, the program ends with clear sentences."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi.runtime.config import get_config
+
+from phoenix.configuration import Configuration, configure
+from phoenix.errors import InputError
+from phoenix.inventory import Inventory, load
+from phoenix.remote.connection import Connection
+from phoenix.settings import Settings, parse
+from phoenix.settings_files import PROJECT, with_settings_file
+
+SETTINGS_KEYS = tuple(sorted(field.alias or name for name, field in Settings.model_fields.items() if not field.exclude))
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything the program is built from, checked.
+
+    Attributes:
+        settings: the stack's.
+        inventory: the hypervisor's guests.
+        configuration: Traefik's three files.
+        traefik: how Traefik's container is reached.
+        portainer: how the Portainer server's VM is reached; None where the stack does not say.
+    """
+
+    settings: Settings
+    inventory: Inventory
+    configuration: Configuration
+    traefik: Connection
+    portainer: Connection | None
+
+
+def read_program(project: Path) -> Program:
+    """The program's input.
+
+    Args:
+        project: directory of ``Pulumi.yaml``; relative names in the configuration start there.
+
+    Raises:
+        pulumi.RunError: with one sentence for each mistake; nothing has been registered by then.
+    """
+    try:
+        return _read(project)
+    except InputError as error:
+        raise pulumi.RunError("\n".join(error.mistakes)) from None
+
+
+def _read(project: Path) -> Program:
+    source = f"stacks/Pulumi.{pulumi.get_stack()}.yaml"
+    settings = parse(with_settings_file(stack_values(), project), source)
+    if settings.inventory is None:
+        raise InputError([f"{source}: phoenix:inventory is missing: set it to the directory of the JSON files."])
+    connection = settings.traefik.connection
+    if connection is None:
+        raise InputError([f"{source}: phoenix:traefik.connection is missing: say how Traefik's container is reached."])
+    inventory = load(project / settings.inventory)
+    portainer = settings.portainer.connection
+    return Program(
+        settings=settings,
+        inventory=inventory,
+        configuration=configure(inventory, settings),
+        traefik=with_key(connection, settings),
+        portainer=with_key(portainer, settings) if portainer else None,
+    )
+
+
+def with_key(connection: Connection, settings: Settings) -> Connection:
+    """``connection``, with the stack's ``sshPrivateKey`` where it names no key of its own."""
+    own = connection.private_key or connection.private_key_file or connection.agent
+    if own or settings.ssh_private_key is None or connection.host is None:
+        return connection
+    return connection.model_copy(update={"private_key": settings.ssh_private_key})
+
+
+def stack_values() -> dict[str, Any]:
+    """The stack's configuration as plain data; objects arrive as JSON text (https://www.pulumi.com/docs/concepts/config/)."""
+    values: dict[str, Any] = {}
+    for key in SETTINGS_KEYS:
+        text = get_config(f"{PROJECT}:{key}")
+        if text is None or text == "":
+            continue
+        values[key] = _structured(text)
+    return values
+
+
+def _structured(text: str) -> Any:
+    if text[:1] not in "{[":
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,60 @@
+"""Traefik's static configuration as a resource."""
+
+from __future__ import annotations
+
+import pulumi
+
+from phoenix.configuration import Configuration
+from phoenix.remote import Connection
+from phoenix.remote.remote_file import RemoteFile
+from phoenix.settings import TraefikSettings
+
+
+def file_owner(connection: Connection) -> str:
+    """Who owns managed files: root, or the account we log in as where that may not give files away."""
+    return "root" if connection.sudo or connection.transport not in ("ssh", "local") else connection.user
+
+
+def file_group(connection: Connection, traefik: TraefikSettings) -> str:
+    """The group that may read them: Traefik's."""
+    del connection
+    return traefik.group
+
+
+class TraefikStaticConfig(pulumi.ComponentResource):
+    """``traefik.yml``.
+
+    Args:
+        name: the resource's name.
+        connection: Traefik's container.
+        traefik: where the file lies.
+        configuration: what it holds.
+
+    Attributes:
+        file: the managed file.
+        digest: SHA-256 of its content, hex; what restarts Traefik when it changes.
+    """
+
+    digest: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        connection: Connection,
+        traefik: TraefikSettings,
+        configuration: Configuration,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("phoenix:traefik:StaticConfig", name, {}, opts)
+        self.file = RemoteFile(
+            f"{name}-file",
+            connection=connection,
+            path=traefik.static_path,
+            content=configuration.static_text,
+            mode="0644",
+            owner=file_owner(connection),
+            group=file_group(connection, traefik),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.digest = self.file.sha256
+        self.register_outputs({"digest": self.digest})
