@@ -1,0 +1,108 @@
+"""The settings that point a stack at the lab, in the shape of the stack's own configuration."""
+
+from __future__ import annotations
+
+import getpass
+import grp
+import os
+import pwd
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.local.authority import write_private
+from lab.local.inventory import Guests
+from lab.local.layout import API_PORT, SSH_PORT, WEB_PORT, WEBSECURE_PORT, Layout
+
+_HEADER = "# Written by bin/lab up for a stack whose settingsFile names it; bin/lab down removes it.\n"
+
+
+def user_name() -> str:
+    """The current user's name; its number where the user database has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return getpass.getuser() if "USER" in os.environ else str(os.getuid())
+
+
+def _group_name() -> str:
+    try:
+        return grp.getgrgid(os.getgid()).gr_name
+    except KeyError:
+        return str(os.getgid())
+
+
+def build(
+    layout: Layout, network: str, guests: Guests, host_keys: dict[str, str], inventory: Path | None
+) -> dict[str, Any]:
+    """The settings as plain data.
+
+    Args:
+        layout: the lab's paths.
+        network: first two numbers of its addresses.
+        guests: what the inventory holds.
+        host_keys: public host key line by host.
+        inventory: the lab's own copy of the inventory, where it had to move addresses.
+    """
+    traefik = layout.traefik
+    address = traefik_address(network)
+
+    def connection(host: str, host_address: str) -> dict[str, Any]:
+        return {
+            "transport": "ssh",
+            "host": host_address,
+            "port": SSH_PORT,
+            "user": user_name(),
+            "privateKeyFile": str(layout.client_key),
+            "hostKey": host_keys[host],
+        }
+
+    authority = guests.authority_address or f"{network}.0.10"
+    settings: dict[str, Any] = {
+        "traefik": {
+            "connection": connection("traefik", address),
+            "binary": str(traefik / "usr/local/bin/traefik"),
+            "configDirectory": str(traefik / "etc/traefik"),
+            "stateDirectory": str(traefik / "var/lib/traefik"),
+            "logDirectory": str(traefik / "var/log/traefik"),
+            "unitDirectory": str(traefik / "etc/systemd/system"),
+            "user": user_name(),
+            "group": _group_name(),
+            "webAddress": f"{address}:{WEB_PORT}",
+            "websecureAddress": f"{address}:{WEBSECURE_PORT}",
+            "apiAddress": f"{address}:{API_PORT}",
+        },
+        "certificateAuthority": {
+            # Nothing answers there: certificates are the container lab's subject, and no request leaves the machine.
+            "url": f"https://{authority}:9000",
+            "externalDirectory": f"https://{authority}:9000/acme/external/directory",
+            "rootFile": str(layout.root_certificate),
+        },
+        "portainer": {
+            "connection": connection("portainer", portainer_address(network, guests)),
+            "rootFile": str(layout.root_certificate),
+            "serverName": guests.portainer_names[0],
+        },
+    }
+    if inventory is not None:
+        settings["inventory"] = str(inventory)
+    return settings
+
+
+def traefik_address(network: str) -> str:
+    """Where the Traefik container is."""
+    return f"{network}.0.12"
+
+
+def portainer_address(network: str, guests: Guests) -> str:
+    """Where the Portainer machine is."""
+    return guests.portainer_address or f"{network}.0.101"
+
+
+def write(path: Path, settings: dict[str, Any]) -> None:
+    """Write the settings; only their owner can read them."""
+    text = _HEADER + yaml.safe_dump(settings, sort_keys=True, default_flow_style=False, allow_unicode=True)
+    staged = path.with_name(path.name + ".new")
+    write_private(staged, text.encode())
+    staged.replace(path)

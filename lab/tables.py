@@ -1,0 +1,31 @@
+"""The lab's status as tables for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show(found: dict[str, Any]) -> None:
+    """Print processes, services, hosts and backends; in colour on a terminal."""
+    console = Console()
+    state = "[green]up[/green]" if found["up"] else "[red]down[/red]"
+    console.print(
+        f"Lab in {found['directory']}: {state} · network {found['network']} · SSH server {found.get('ssh', '–')}",
+        soft_wrap=True,
+    )
+    parts = Table("Part", "Address", "State", box=None, header_style="bold")
+    for each in found["processes"]:
+        parts.add_row(each["name"], f"pid {each['pid']}", "running" if each["alive"] else "[red]gone[/red]")
+    for name, host in found.get("hosts", {}).items():
+        parts.add_row(f"ssh {name}", f"{host['address']}:{host['port']}", "")
+    for name, address in found.get("traefik", {}).items():
+        parts.add_row(f"traefik {name}", address, "")
+    for each in found.get("services", []):
+        colour = {"active": "green", "failed": "red"}.get(each["active"], "yellow")
+        parts.add_row(each["unit"], "", f"[{colour}]{each['active']}[/{colour}] ({each['sub']})")
+    for each in found.get("backends", []):
+        parts.add_row(f"backend {each['name']}", f"{each['scheme']}://{each['address']}:{each['port']}", "")
+    console.print(parts)
