@@ -15,7 +15,7 @@ import binascii
 import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
 
 from phoenix.errors import InputError
 
@@ -224,7 +225,7 @@ class Connection(_Hop):
         return carrier
 
 
-def _sentence(where: str, details: Any) -> str:
+def _sentence(where: str, details: ErrorDetails) -> str:
     """Turn one pydantic error into a sentence; the input itself is left out, it may be a secret."""
     location = ".".join([where, *(str(part) for part in details["loc"])])
     message: str = details["msg"]
@@ -233,5 +234,5 @@ def _sentence(where: str, details: Any) -> str:
         known = ", ".join(sorted(to_camel(name) for name in Connection.model_fields))
         return f"{location}: unknown field; a connection has {known}."
     if details["type"] == "missing":
-        return f"{location}: missing; a connection names its transport, one of ssh, pct, pct-over-ssh, qm, qm-over-ssh, local."
+        return f"{location}: missing; a connection names its transport, one of {', '.join(get_args(TransportName))}."
     return f"{location}: {message[:1].lower()}{message[1:]}."

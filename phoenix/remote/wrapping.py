@@ -115,7 +115,8 @@ def wrap_command(connection: Connection, script: str, *, timeout: float | None =
         limit = 0 if timeout is None else int(timeout) + KILL_GRACE + 10
         options = ["--pass-stdin", "1", "--timeout", str(limit)]
         command = ["qm", "guest", "exec", str(connection.guest), *options, "--", *command]
-        return f"{shlex.join([*sudo_prefix(connection), *command])} | {shlex.join(['perl', '-MJSON::PP', '-e', _QEMU_ANSWER])}"
+        reader = shlex.join(["perl", "-MJSON::PP", "-e", _QEMU_ANSWER])
+        return f"{shlex.join([*sudo_prefix(connection), *command])} | {reader}"
     return shlex.join([*sudo_prefix(connection), *command])
 
 

@@ -48,9 +48,7 @@ def server(keys: Keys, environment: dict[str, str]) -> Iterator[AsyncsshServer]:
 
 
 @pytest.fixture(scope="session")
-def openssh(
-    keys: Keys, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[int | str]:
+def openssh(keys: Keys, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[int | str]:
     """The port of an OpenSSH server, or why there is none."""
     problem = sshd_problem()
     if problem is not None:
@@ -80,9 +78,7 @@ def ssh_data(server: AsyncsshServer, keys: Keys) -> dict[str, Any]:
 
 
 @pytest.fixture
-def make_connection(
-    ssh_data: dict[str, Any], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Any:
+def make_connection(ssh_data: dict[str, Any], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function from a name in TRANSPORTS to its connection."""
     monkeypatch.setenv("PATH", f"{SHIMS}:{os.environ['PATH']}")
 
@@ -124,6 +120,6 @@ def local() -> Transport:
 @pytest.fixture
 def area(tmp_path: Path) -> Path:
     """A directory to manage files in, reached through a name with a blank and quotes."""
-    directory = tmp_path / "it's a \"place\" $HOME"
+    directory = tmp_path / 'it\'s a "place" $HOME'
     directory.mkdir()
     return directory
