@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pulumi
-from phoenix.remote.http import fetch_http
 from pulumi.dynamic import Resource
 
 from components.probe import LiveProvider
 from phoenix.configuration import Configuration
-from phoenix.errors import PhoenixError, RemoteError, TraefikError
+from phoenix.errors import PhoenixError, TraefikError
 from phoenix.remote import Connection, Transport
 from phoenix.settings import TraefikSettings
-from phoenix.traefik import live, service
+from phoenix.traefik import service
+from phoenix.traefik.prove import differences
 
 WAIT_SECONDS = 20.0
 
@@ -26,7 +26,7 @@ class RoutersProvider(LiveProvider):
 
     def problems(self, transport: Transport, props: Mapping[str, Any]) -> list[str]:
         """A phrase for each difference."""
-        return problems_of_live_routers(transport, props["apiUrl"], {"http": props["http"]})
+        return differences(transport, props["apiUrl"], {"http": props["http"]})
 
     def failure(self, props: Mapping[str, Any], problems: list[str]) -> PhoenixError:
         """The differences that remain, at most five of them spelt out."""
@@ -36,21 +36,6 @@ class RoutersProvider(LiveProvider):
             f"{target}: Traefik does not serve what was meant after {props['timeout']:g} s: "
             f"{'; '.join(problems[:5])}{more}; read `journalctl -u {service.UNIT}` there."
         )
-
-
-def problems_of_live_routers(transport: Transport, api_url: str, intended: Mapping[str, Any]) -> list[str]:
-    """What Traefik serves otherwise than meant, as phrases; a silent API is one as well."""
-    try:
-        answer = fetch_http(transport, f"{api_url}{live.RAW_DATA_PATH}", timeout=10)
-    except RemoteError as error:
-        return [f"its API at {api_url} does not answer ({error})"]
-    if answer.status != 200:
-        return [f"its API at {api_url} answers {answer.status}"]
-    try:
-        raw = live.parse(answer.body)
-    except ValueError:
-        return [f"its API at {api_url} answers something else than JSON"]
-    return list(live.differences(intended, raw))
 
 
 class ServedRouters(Resource, module="traefik", name="ServedRouters"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pulumi
 
-from components.routers_gate import api_url, problems_of_live_routers
+from components.routers_gate import api_url
 from components.traefik_static import file_group, file_owner
 from phoenix.configuration import Configuration
 from phoenix.errors import TraefikError
@@ -16,13 +16,26 @@ from phoenix.remote import Connection, Transport
 from phoenix.remote.remote_file import RemoteFile, RemoteFileProvider
 from phoenix.settings import TraefikSettings
 from phoenix.traefik import document, service
+from phoenix.traefik.prove import differences, prove
 
 WAIT_SECONDS = 10.0
 POLL_SECONDS = 0.03
 
 
 class DynamicFileProvider(RemoteFileProvider):
-    """Waits, after the rename, until the running Traefik serves the new file; the old one comes back otherwise."""
+    """Proves the staged file with a second instance, and after the rename waits until the running one serves it.
+
+    Where either fails, the file on the target is the old one again.
+    """
+
+    def validate(self, transport: Transport, props: Mapping[str, Any], staged_path: str) -> None:
+        """Boot the installed Traefik with the staged file.
+
+        Raises:
+            TraefikError: Traefik would not serve exactly what the file means.
+        """
+        static, dynamic = document.load(props["static"]), document.load(props["content"])
+        prove(transport, props["binary"], static, dynamic, staged_path)
 
     def verify(self, transport: Transport, props: Mapping[str, Any]) -> None:
         """Wait for the live API to show exactly what the file says.
@@ -36,7 +49,7 @@ class DynamicFileProvider(RemoteFileProvider):
             return
         intended = document.load(props["content"])
         deadline = time.monotonic() + WAIT_SECONDS
-        while found := problems_of_live_routers(transport, props["apiUrl"], intended):
+        while found := differences(transport, props["apiUrl"], intended):
             if time.monotonic() >= deadline:
                 words = service.errors_in_log(transport.run(service.log_script(), check=False).text)
                 said = f"; Traefik says: {'; '.join(words)}" if words else ""
@@ -80,7 +93,11 @@ class TraefikDynamicConfig(pulumi.ComponentResource):
             owner=file_owner(connection),
             group=file_group(connection, traefik),
             provider=DynamicFileProvider(),
-            properties={"apiUrl": api_url(traefik)},
+            properties={
+                "apiUrl": api_url(traefik),
+                "binary": traefik.binary,
+                "static": configuration.static_text,
+            },
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.revision = pulumi.Output.from_input(configuration.dynamic_revision)

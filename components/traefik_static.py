@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pulumi
 
 from phoenix.configuration import Configuration
-from phoenix.remote import Connection
-from phoenix.remote.remote_file import RemoteFile
+from phoenix.remote import Connection, Transport
+from phoenix.remote.remote_file import RemoteFile, RemoteFileProvider
 from phoenix.settings import TraefikSettings
+from phoenix.traefik import document
+from phoenix.traefik.prove import prove
+
+
+class StaticFileProvider(RemoteFileProvider):
+    """Proves the staged file with a second instance before it takes the old one's place."""
+
+    def validate(self, transport: Transport, props: Mapping[str, Any], staged_path: str) -> None:
+        """Boot the installed Traefik with the candidate.
+
+        Raises:
+            TraefikError: Traefik does not start with it.
+        """
+        prove(transport, props["binary"], document.load(props["content"]), None)
 
 
 def file_owner(connection: Connection) -> str:
@@ -54,6 +71,8 @@ class TraefikStaticConfig(pulumi.ComponentResource):
             mode="0644",
             owner=file_owner(connection),
             group=file_group(connection, traefik),
+            provider=StaticFileProvider(),
+            properties={"binary": traefik.binary},
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.digest = self.file.sha256

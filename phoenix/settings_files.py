@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from phoenix.traefik import document
 
 PROJECT = "phoenix"
 PROJECT_FILE = "Pulumi.yaml"
+OVERRIDE = "PHOENIX_SETTINGS_FILE"
+"""Environment variable: a file whose settings go before the stack's own. For labs and tests that run side by side."""
 
 
 def read_mapping(path: Path, remedy: str) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def read_mapping(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def with_settings_file(values: Mapping[str, Any], project: Path, *, required: bool = True) -> dict[str, Any]:
-    """``values`` over those of the file they name in ``settingsFile``.
+    """``values`` over those of the file they name in ``settingsFile``, and below those of :data:`OVERRIDE`'s file.
 
     Args:
         values: a stack's own settings, camelCase keys.
@@ -49,6 +52,9 @@ def with_settings_file(values: Mapping[str, Any], project: Path, *, required: bo
     Raises:
         InputError: the file is missing though required, or cannot be read.
     """
+    override = os.environ.get(OVERRIDE)
+    if override:
+        return deep_merge(values, read_mapping(Path(override), f"correct or unset {OVERRIDE}"))
     name = values.get("settingsFile")
     if not isinstance(name, str) or not name:
         return dict(values)

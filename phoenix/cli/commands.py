@@ -24,6 +24,7 @@ stack_option = click.option("--stack", help="Stack whose settings (stacks/Pulumi
 @click.group(
     cls=LazyGroup,
     lazy={
+        "probe": "phoenix.cli.probe:probe",
         "sync": "phoenix.portainer.commands:sync",
         "status": "phoenix.portainer.commands:status",
     },

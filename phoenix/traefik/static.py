@@ -65,7 +65,7 @@ def static_config(settings: Settings, internal_domain: str, gateway: str | None)
             API: {"address": traefik.api_address},
         },
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
-        "log": {"level": traefik.log_level},
+        "log": {"level": traefik.log_level, "noColor": True},
         "ping": {"entryPoint": API},
         "providers": {
             "file": {"filename": traefik.dynamic_path, "watch": True},

@@ -1,0 +1,123 @@
+"""A second instance of the installed Traefik, booted with a candidate on throw-away loopback ports. Pure.
+
+Traefik has no command that checks a configuration, and is silent about much of what it refuses; what its own API
+says after a boot with the candidate is the only proof there is. The candidate instance has its own storage, talks to
+no certificate authority (their URLs lead to a closed loopback port), and ends by itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from phoenix.traefik import document
+from phoenix.traefik.dynamic import dynamic_config
+from phoenix.traefik.static import API
+
+LIFETIME_SECONDS = 60
+"""The instance is ended by ``timeout`` after this long, even where nobody comes back to end it."""
+
+_CLOSED = "http://127.0.0.1:1/directory"
+_LOOPBACK = "127.0.0.1"
+
+
+def candidate_static(static: Mapping[str, Any], directory: str, api_port: int) -> dict[str, Any]:
+    """A static configuration that validates like ``static`` but touches nothing that is in use.
+
+    Args:
+        static: what shall be proved.
+        directory: the candidate's own, on the target.
+        api_port: loopback port for its API.
+    """
+    result: dict[str, Any] = copy.deepcopy(dict(static))
+    for section in ("accessLog", "metrics", "tracing"):
+        result.pop(section, None)
+    result["log"] = {"level": "ERROR", "noColor": True}
+    entry_points = result.get("entryPoints")
+    for name, value in entry_points.items() if isinstance(entry_points, dict) else ():
+        if isinstance(value, dict):
+            value["address"] = f"{_LOOPBACK}:{api_port if name == API else 0}"
+    resolvers = result.get("certificatesResolvers")
+    for name, value in resolvers.items() if isinstance(resolvers, dict) else ():
+        acme = value.get("acme") if isinstance(value, dict) else None
+        if isinstance(acme, dict):
+            acme["caServer"] = _CLOSED
+            acme["storage"] = f"{directory}/acme-{document.digest(str(name))}.json"
+    providers = result.get("providers")
+    if isinstance(providers, dict) and isinstance(providers.get("file"), dict):
+        providers["file"] = {"filename": f"{directory}/dynamic.yml", "watch": False}
+    result["api"] = {"insecure": True, "dashboard": False}
+    return result
+
+
+def minimal_dynamic() -> dict[str, Any]:
+    """A dynamic configuration without routes, for proving a static one."""
+    return dynamic_config(())
+
+
+def write_script(directory: str, name: str) -> str:
+    """Writes stdin into a file of the candidate's own directory, for its eyes only."""
+    own = shlex.quote(directory)
+    return f"umask 077; mkdir -p {own} && cat >{own}/{name}"
+
+
+def start_script(binary: str, directory: str, staged: str | None) -> str:
+    """Starts the candidate instance in the background and prints its process id.
+
+    Args:
+        binary: the installed Traefik.
+        directory: the candidate's own, with ``traefik.yml`` in it.
+        staged: path of the staged dynamic file, or None where ``dynamic.yml`` is written already.
+    """
+    own = shlex.quote(directory)
+    return "\n".join(
+        (
+            "set -eu; umask 077",
+            f"cp {shlex.quote(staged)} {own}/dynamic.yml" if staged else "true",
+            f"bound=; if command -v timeout >/dev/null; then bound='timeout -s KILL {LIFETIME_SECONDS}'; fi",
+            f"$bound {shlex.quote(binary)} --configFile={own}/traefik.yml >{own}/log 2>&1 </dev/null &",
+            "echo $!",
+        )
+    )
+
+
+def alive_script(pid: int, directory: str) -> str:
+    """Exits 0 while the candidate runs; else prints what it wrote."""
+    return f"kill -0 {pid:d} 2>/dev/null || {{ cat {shlex.quote(directory)}/log; exit 1; }}"
+
+
+def log_script(directory: str) -> str:
+    """Prints what the candidate wrote."""
+    return f"tail -c 20000 {shlex.quote(directory)}/log 2>/dev/null || true"
+
+
+def stop_script(pid: int, directory: str) -> str:
+    """Ends the candidate and removes what it left."""
+    own = shlex.quote(directory)
+    return f"pkill -KILL -P {pid:d} 2>/dev/null; kill -KILL {pid:d} 2>/dev/null; rm -rf {own}; true"
+
+
+def words(log: str, limit: int = 3) -> str:
+    """Traefik's own errors, without time and level, and without what concerns the CA it cannot reach here."""
+    found: list[str] = []
+    for line in log.splitlines():
+        text = _message(line.strip())
+        if text and text not in found and "acme" not in text.lower():
+            found.append(text)
+    return "; ".join(found[-limit:])
+
+
+def _message(line: str) -> str:
+    if line.startswith("{"):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return line
+        return str(entry.get("error") or entry.get("message") or line).removeprefix("command traefik error: ")
+    for level in (" ERR ", " FTL "):
+        if level in line:
+            return line.partition(level)[2]
+    return line if "error" in line.lower() else ""
