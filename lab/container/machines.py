@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import shlex
 import signal
 import socket
 import time
@@ -19,10 +20,21 @@ from pathlib import Path
 from lab.container import cgroups, mounts
 from lab.container.errors import ContainerLabError
 from lab.container.network import NAMESPACES, Network
-from lab.container.processes import Process, identify, spawn
+from lab.container.processes import Process, identify, spawn, wait_until
 
+RUNTIME = Path("/run/phoenix-lab")
 BOOT_SECONDS = 90.0
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+# $1: where a start after a stop is asked for; $2: text that moves a shell into the guest's cgroups; then nspawn.
+# Nspawn ends with 133 when the guest reboots, so that whoever keeps its cgroup starts it again (systemd-nspawn(1)).
+_KEEP = """
+start=$1 move=$2
+shift 2
+while :; do
+    (eval "$move"; exec "$@")
+    [ $? -eq 133 ] || read -r _ <"$start"
+done
+"""
 _VM_CAPABILITIES = ("CAP_NET_ADMIN", "CAP_SYS_MODULE")
 
 
@@ -35,7 +47,7 @@ class Runtime:
     @property
     def directory(self) -> Path:
         """A tmpfs: overlays can have their upper layers there whatever the machine's own root is."""
-        return Path("/run/phoenix-lab") / self.network.prefix
+        return RUNTIME / self.network.prefix
 
     @property
     def cgroup(self) -> str:
@@ -117,9 +129,13 @@ class Boot:
             *(f"--capability={name}" for name in _VM_CAPABILITIES if vm),
             *(f"--bind={source}:{target}" for source, target in (binds or {}).items()),
         ]  # fmt: skip
+        start = runtime.directory / "guests" / f"start-{guest}"
+        start.parent.mkdir(exist_ok=True)
+        os.mkfifo(start, 0o600)
+        move = " && ".join(f"echo 0 > {shlex.quote(str(group / 'cgroup.procs'))}" for group in runtime.groups(guest))
         self.process: Process = spawn(
-            argv,
-            cgroups=runtime.groups(guest),
+            ["/bin/sh", "-c", _KEEP, "guest", str(start), move, *argv],
+            cgroups=runtime.groups(f"{guest}.keeper"),
             log=runtime.log(guest),
             env={**_ENVIRONMENT, **(environment or {}), "NOTIFY_SOCKET": str(path)},
         )
@@ -136,17 +152,17 @@ class Boot:
             while time.monotonic() < deadline:
                 if selector.select(0.2) and b"READY=1" in self._socket.recv(4096):
                     return time.monotonic() - self._began
-                if not self.process.alive:
+                if not self.process.alive or not self.process.children():
                     break
         lines = self._runtime.log(self._guest).read_text(errors="replace").strip().splitlines() or ["nothing was said"]
-        cause = "ended while booting" if not self.process.alive else f"was not ready within {seconds:g} s"
+        cause = "ended while booting" if not self.process.children() else f"was not ready within {seconds:g} s"
         raise ContainerLabError(f"guest {self._guest} {cause}: {lines[-1]}")
 
 
-def leader(nspawn: Process) -> int | None:
-    """Pid of the guest's PID 1; it changes when the guest reboots."""
-    children = nspawn.children() if nspawn.alive else []
-    return children[0] if children else None
+def leader(keeper: Process) -> int | None:
+    """Pid of the guest's PID 1, the child of the keeper's child; it changes when the guest reboots."""
+    nspawns = [identify(pid) for pid in keeper.children()] if keeper.alive else []
+    return next((pid for nspawn in nspawns if nspawn is not None for pid in nspawn.children()), None)
 
 
 def enter(pid: int) -> list[str]:
@@ -154,12 +170,19 @@ def enter(pid: int) -> list[str]:
     return ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"]
 
 
-def halt(nspawn: Process) -> None:
-    """Stop a guest at once: its state is thrown away. Nspawn itself is left to clean up behind it."""
-    pid = leader(nspawn)
-    inside = identify(pid) if pid is not None else None
-    if inside is not None:
-        inside.signal(signal.SIGKILL)
+def halt(keepers: Iterable[Process]) -> None:
+    """Stop guests at once: their state is thrown away. Each nspawn is left to clean up behind its guest."""
+    nspawns: list[Process] = []
+    leaders = [leader(keeper) for keeper in keepers]
+    for keeper in keepers:
+        nspawns += [child for child in map(identify, keeper.children()) if child is not None]
+        keeper.signal(signal.SIGKILL)
+    for inside in [identify(pid) for pid in leaders if pid is not None]:
+        if inside is not None:
+            inside.signal(signal.SIGKILL)
+    wait_until(lambda: not any(nspawn.alive for nspawn in nspawns), 3)
+    for keeper in keepers:
+        keeper.reap()
 
 
 def kill_all(pids: Iterable[int]) -> None:

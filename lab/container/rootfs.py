@@ -57,7 +57,8 @@ UseDNS no
 MaxStartups 200
 MaxSessions 200
 END
-for unit in console-getty.service getty.target systemd-logind.service systemd-networkd.service \
+for unit in console-getty.service getty.target systemd-logind.service dbus-org.freedesktop.login1.service \
+    systemd-networkd.service \
     systemd-resolved.service systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer fstrim.timer \
     e2scrub_all.timer e2scrub_reap.service dpkg-db-backup.timer systemd-update-utmp.service \
     systemd-update-utmp-runlevel.service systemd-modules-load.service modprobe@.service \

@@ -1,0 +1,271 @@
+"""One start of the lab, step by step."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from lab.container import machines, network, services, settings, state
+from lab.container.authorities import READY_SECONDS, add_name, issuing_root, listens
+from lab.container.certificates import Authority
+from lab.container.errors import ContainerLabError
+from lab.container.host import Report
+from lab.container.keys import KeyPair, generate
+from lab.container.machines import Boot, Runtime
+from lab.container.network import NAMESPACES
+from lab.container.plan import PUBLIC_AUTHORITY, Backend, Machine, Plan
+from lab.container.processes import identify, run, spawn, wait_until
+
+ROOT_FILE = "/etc/step-ca/ssl/phoenix_root_ca.crt"
+_TRUST_STORE = "/etc/ssl/certs/ca-certificates.crt"
+# $0: the new root; $1: the directory with the lab's state; then the program.
+_CHROOT = (
+    'cd "$0" && mount -t proc proc proc && mount --rbind /dev dev && mount --rbind /sys sys && '
+    'mkdir -p run/phoenix-lab && mount --bind "$1" run/phoenix-lab && hostname -F etc/hostname && '
+    'shift && exec chroot . "$@"'
+)
+_TOOL = "/usr/local/lib/phoenix-lab/proxmox.py"
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
+class Start:
+    """One start, step by step."""
+
+    def __init__(self, runtime: Runtime, plan: Plan, directory: Path, layers: list[Path], owner: int | None) -> None:
+        self.runtime, self.plan, self.directory, self.layers = runtime, plan, directory, layers
+        self.owner = identify(owner) if owner is not None else None
+        self.internal, self.public = Authority("Phoenix lab internal root"), Authority("Phoenix lab public root")
+        self.client = generate()
+        self.host_keys: dict[str, KeyPair] = {}
+        self.guests: dict[str, dict[str, Any]] = {}
+
+    def run(self, report: Report) -> dict[str, Any]:
+        """Do it all; returns the settings written."""
+        runtime, plan = self.runtime, self.plan
+        runtime.directory.mkdir(parents=True, exist_ok=True)
+        run(["mount", "-t", "tmpfs", "-o", "mode=0700", "phoenix-lab", str(runtime.directory)])
+        self._save()
+        network.build(runtime.network, plan.namespaces())
+        self._internet()
+        boots: list[Boot] = []
+        for machine in plan.machines:
+            self._prepare(machine)
+            boots.append(self._boot(machine))
+        self._hypervisor()
+        self._backends()
+        self._save()
+        report(f"booting {len(boots)} guests on {runtime.network.prefix}.0/24")
+        with ThreadPoolExecutor(len(boots)) as pool:
+            list(pool.map(Boot.wait, boots))
+        self._records()
+        self._trust()
+        self._reachable()
+        return self._write()
+
+    def _internet(self) -> None:
+        """The public CA and the DNS server that the world sees."""
+        runtime, address = self.runtime, self.plan.internet
+        root = machines.mount_root(runtime, "inet", self.layers[-1:])
+        machines.write(root, "/etc/hostname", "internet\n")
+        issued = self.public.issue([PUBLIC_AUTHORITY, address])
+        machines.write(root, "/etc/pebble/server.crt", issued.certificate)
+        machines.write(root, "/etc/pebble/server.key", issued.key, 0o600)
+        configuration = services.pebble(address, "/etc/pebble/server.crt", "/etc/pebble/server.key", 90 * services.DAY)
+        machines.write(root, "/etc/pebble/pebble.json", configuration)
+        gateway = self.plan.machine("gateway").address
+        self._process("dns-external", "inet", root, services.dns_server(address, gateway))
+        self._process(
+            "inet", "inet", root,
+            ["/usr/bin/pebble", "-config", "/etc/pebble/pebble.json", "-dnsserver", f"{address}:53"],
+            environment={"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
+        )  # fmt: skip
+
+    def _hypervisor(self) -> None:
+        """The hypervisor's side: sshd with ``pct`` and ``qm``, and the internal DNS server."""
+        root = machines.mount_root(self.runtime, "hv", self.layers[-1:])
+        self._identity(root, "hv", "hypervisor", self.plan.hypervisor)
+        machines.write(root, _TOOL, Path(machines.__file__).with_name("proxmox.py").read_text())
+        for name in ("pct", "qm"):
+            command = f'exec /usr/bin/python3 -I {_TOOL} {name} "$@"'
+            machines.write(root, f"/usr/sbin/{name}", f"#!/bin/sh\n{command}\n", 0o755)
+        records = services.dns_server(self.plan.hypervisor, self.plan.machine("traefik").address)
+        self._process("dns-internal", "hv", root, records)
+        self._process("hv", "hv", root, ["/usr/sbin/sshd", "-D", "-e"])
+        self.guests["hv"] |= {"name": "hypervisor", "address": self.plan.hypervisor}
+
+    def _backends(self) -> None:
+        if not self.plan.backends:
+            return
+        configuration = self.runtime.directory / "backends.json"
+        configuration.write_text(services.backends(self.plan))
+        script = Path(machines.__file__).with_name("backends.py")
+        self._process("lxcs", "lxcs", None, [sys.executable, "-I", str(script), str(configuration)])
+
+    def _process(
+        self, name: str, guest: str, root: Path | None, argv: Sequence[str], environment: dict[str, str] | None = None
+    ) -> None:
+        """Start a process in a namespace, with another root and a mount namespace of its own where one is given."""
+        enter = ["nsenter", f"--net={NAMESPACES / self.runtime.network.namespace(guest)}"]
+        if root is not None:
+            isolate = ["unshare", "--mount", "--uts", "--propagation=private", "/bin/sh", "-c", _CHROOT]
+            enter += [*isolate, str(root), str(state.path(self.runtime).parent)]
+        process = spawn(
+            [*enter, *argv],
+            cgroups=self.runtime.groups(name),
+            log=self.runtime.log(name),
+            env={**_ENVIRONMENT, **(environment or {})},
+        )
+        address = self.plan.namespaces()[guest][0]
+        self.guests[name] = {
+            "name": name, "address": address, "pid": process.pid, "started": process.started, "booted": False,
+        }  # fmt: skip
+
+    def _prepare(self, machine: Machine) -> None:
+        """Mount a guest's root and write what makes it this guest."""
+        layers = self.layers if machine.role == "traefik" else self.layers[-1:]
+        root = machines.mount_root(self.runtime, machine.number, layers)
+        self._identity(root, machine.number, machine.name.lower(), machine.address)
+        if machine.role in ("gateway", "authority"):
+            machines.write(root, "/etc/nginx/nginx.conf", services.NGINX)
+            machines.enable(root, "nginx.service")
+        if machine.role == "gateway":
+            wild = [f"*.{self.plan.domain}", f"*.{self.plan.internal_domain}", self.plan.portainer_hostname]
+            issued = self.public.issue([*dict.fromkeys(wild), machine.address])
+            machines.write(root, "/etc/nginx/ssl/gateway.crt", issued.certificate)
+            machines.write(root, "/etc/nginx/ssl/gateway.key", issued.key, 0o600)
+            machines.write(root, "/etc/nginx/sites-enabled/lab.conf", services.gateway_site(self.plan))
+        elif machine.role == "authority":
+            issued = self.internal.issue([f"ca.{self.plan.internal_domain}", machine.address, "127.0.0.1"])
+            machines.write(root, "/etc/step-ca/ssl/server.crt", issued.certificate)
+            machines.write(root, "/etc/step-ca/ssl/server.key", issued.key, 0o600)
+            configuration = services.pebble(
+                "0.0.0.0",  # noqa: S104 - a namespace of its own
+                "/etc/step-ca/ssl/server.crt", "/etc/step-ca/ssl/server.key", services.DAY,
+            )  # fmt: skip
+            machines.write(root, "/etc/pebble/pebble.json", configuration)
+            machines.write(root, "/etc/nginx/sites-enabled/lab.conf", services.authority_site())
+            machines.enable(root, "pebble.service", services.PEBBLE_UNIT.format(dns=self.plan.hypervisor))
+        elif machine.role == "portainer":
+            names = [self.plan.portainer_hostname, f"portainer.{self.plan.internal_domain}", machine.address]
+            issued = self.internal.issue(list(dict.fromkeys(names)))
+            machines.write(root, "/etc/phoenix-lab/portainer.crt", issued.certificate)
+            machines.write(root, "/etc/phoenix-lab/portainer.key", issued.key, 0o600)
+            machines.write(root, "/etc/phoenix-lab/answer.json", services.answer(self.plan))
+            script = Path(machines.__file__).with_name("backends.py").read_text()
+            machines.write(root, "/usr/local/lib/phoenix-lab/backends.py", script)
+            machines.enable(root, "lab-answer.service", services.ANSWER_UNIT)
+
+    def _identity(self, root: Path, key: str, name: str, address: str) -> None:
+        """Host name, resolver, SSH keys: what every machine has of its own."""
+        pair = self.host_keys[key] = generate()
+        machines.write(root, "/etc/hostname", f"{name}\n")
+        machines.write(root, "/etc/hosts", f"127.0.0.1 localhost\n{address} {name}\n")
+        machines.write(root, "/etc/resolv.conf", f"nameserver {self.plan.hypervisor}\n")
+        machines.write(root, "/etc/ssh/ssh_host_ed25519_key", pair.private, 0o600)
+        machines.write(root, "/etc/ssh/ssh_host_ed25519_key.pub", f"{pair.public}\n")
+        machines.write(root, "/root/.ssh/authorized_keys", f"{self.client.public}\n", 0o600)
+        home = (root / "home/phoenix_user").stat()
+        owner = (home.st_uid, home.st_gid)
+        machines.write(root, "/home/phoenix_user/.ssh/authorized_keys", f"{self.client.public}\n", 0o600, owner)
+
+    def _boot(self, machine: Machine) -> Boot:
+        boot = Boot(self.runtime, machine.number, vm=machine.kind == "vm")
+        self.guests[machine.number] = {
+            "name": machine.name, "address": machine.address, "kind": machine.kind, "booted": True,
+            "pid": boot.process.pid, "started": boot.process.started, "config": _guest_config(machine),
+        }  # fmt: skip
+        return boot
+
+    def _records(self) -> None:
+        """Tell both DNS servers the names that do not lead where the others do."""
+        for name, address in self.plan.internal_records().items():
+            add_name(self.plan.hypervisor, name, address)
+        add_name(self.plan.internet, PUBLIC_AUTHORITY, self.plan.internet)
+
+    def _trust(self) -> None:
+        """Collect the roots, which pebble makes anew at each start, and let every guest trust what it should."""
+        authority = self.plan.machine("authority")
+        internal = self.internal.root + issuing_root(authority.address, self.internal.root)
+        public = self.public.root + issuing_root(self.plan.internet, self.public.root)
+        self.roots = {"internal": internal, "public": public}
+        for guest in ("hv", *(machine.number for machine in self.plan.machines)):
+            root = self.runtime.root(guest)
+            store = (root / _TRUST_STORE.lstrip("/")).read_text() + public
+            machines.write(root, ROOT_FILE, internal)
+            machines.write(root, _TRUST_STORE, store + internal)
+
+    def _reachable(self) -> None:
+        """Wait until everything that listens can be reached from the host."""
+        portainer, authority = self.plan.machine("portainer"), self.plan.machine("authority")
+        wanted = [
+            (guest["address"], 22) for guest in self.guests.values() if guest["booted"] or guest["name"] == "hypervisor"
+        ]
+        wanted += [(self.plan.machine("gateway").address, 443), (portainer.address, self.plan.portainer_port)]
+        wanted += [(authority.address, services.CA_PORT), *((one.address, one.port) for one in self.plan.backends)]
+        for address, port in wanted:
+            if not wait_until(lambda address=address, port=port: listens(address, port), READY_SECONDS):  # type: ignore[misc]
+                raise ContainerLabError(
+                    f"{address}:{port} does not answer within {READY_SECONDS:g} s: "
+                    "check that no firewall of this machine filters bridged traffic."
+                )
+
+    def _write(self) -> dict[str, Any]:
+        result = settings.compose(self.plan, self.directory, self.host_keys, ROOT_FILE)
+        settings.write(
+            self.directory,
+            self.plan,
+            result,
+            client=self.client,
+            host_keys=self.host_keys,
+            roots=self.roots,
+            guests=state.path(self.runtime).parent,
+        )
+        self._save()
+        return result
+
+    def _save(self) -> None:
+        owner = None if self.owner is None else {"pid": self.owner.pid, "started": self.owner.started}
+        stubs = {
+            backend.number: {"name": backend.name, "kind": "lxc", "stub": True, "config": _guest_config(backend)}
+            for backend in self.plan.backends
+        }
+        state.write(
+            self.runtime,
+            {
+                "directory": str(self.directory),
+                "network": self.runtime.network.prefix,
+                "owner": owner,
+                "guests": self.guests,
+                "stubs": stubs,
+            },
+        )
+
+
+def _guest_config(guest: Machine | Backend) -> dict[str, str]:
+    """What ``pct config`` or ``qm config`` says of a guest."""
+    network_config, number = guest.settings.get("network_config") or {}, guest.number
+    bridge, gateway = network_config.get("bridge", "vmbr0"), network_config.get("gw", "")
+    common = {
+        "cores": str(guest.settings.get("cores", 1)),
+        "memory": str(guest.settings.get("memory_mb", 512)),
+        "onboot": str(int(bool(guest.settings.get("start_at_boot")))),
+    }
+    if isinstance(guest, Machine) and guest.kind == "vm":
+        return common | {
+            "agent": "1",
+            "ipconfig0": f"ip={guest.address}/24,gw={gateway}",
+            "name": guest.name,
+            "net0": f"virtio,bridge={bridge}",
+            "ostype": "l26",
+        }
+    return common | {
+        "arch": "amd64",
+        "hostname": guest.name,
+        "net0": f"name=eth0,bridge={bridge},gw={gateway},ip={guest.address}/24,type=veth",
+        "ostype": "debian",
+        "rootfs": f"{guest.settings.get('storage_pool', 'local')}:subvol-{number}-disk-0",
+        "swap": "0",
+    }
