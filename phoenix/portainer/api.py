@@ -224,13 +224,7 @@ class Portainer:
         """
         path = "/api/stacks/create/standalone/string"
         body: dict[str, object] = {"Name": name, "StackFileContent": text, "Env": self._pairs(variables)}
-        answer = self.session.send(
-            "POST",
-            path,
-            params={"endpointId": str(environment)},
-            body=body,
-            timeout=self.session.timeouts.deploy,
-        )
+        answer = self._deploy("POST", path, environment, body)
         return self._typed(_STACK, path, answer)
 
     def update_stack(self, identifier: int, environment: int, text: str, variables: Variables) -> StackRecord:
@@ -248,13 +242,7 @@ class Portainer:
             "Prune": True,
             "PullImage": False,
         }
-        answer = self.session.send(
-            "PUT",
-            path,
-            params={"endpointId": str(environment)},
-            body=body,
-            timeout=self.session.timeouts.deploy,
-        )
+        answer = self._deploy("PUT", path, environment, body)
         return self._typed(_STACK, path, answer)
 
     def delete_stack(self, identifier: int, environment: int) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 
-
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 #: Environment types (``Type`` of an endpoint).
