@@ -1,0 +1,1 @@
+"""Shows an operation: a live tree on a terminal, plain lines elsewhere, diffs, or JSON."""

@@ -1,0 +1,222 @@
+"""Plain lines, one when a step begins and one when it ends; and the diff view."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final, TextIO
+
+from engine.display import summary
+from engine.display.render import MARKS, Palette, Renderer, changed_keys
+from engine.events import DiagnosticEvent, OutputsEvent, PreludeEvent, StepEvent, SummaryEvent
+from engine.values import Properties
+
+_DOING: Final = {
+    "create": ("create", "creating", "created"),
+    "update": ("update", "updating", "updated"),
+    "delete": ("delete", "deleting", "deleted"),
+    "replace": ("replace", "replacing", "replaced"),
+    "create-replacement": ("create replacement", "creating replacement", "created replacement"),
+    "delete-replaced": ("delete original", "deleting original", "deleted original"),
+    "read": ("read", "reading", "read"),
+    "refresh": ("refresh", "refreshing", "refreshed"),
+    "same": ("", "", ""),
+}
+
+
+def doing(operation: str, phase: str, *, preview: bool) -> str:
+    """Say what a step does, in the tense of its phase."""
+    planned, running, done = _DOING.get(operation, (operation, operation, operation))
+    if preview:
+        return planned
+    if phase == "failed":
+        return f"**{running} failed**"
+    return running if phase == "pre" else done
+
+
+class Display:
+    """What every display shares: it collects diagnostics and outputs and writes the end."""
+
+    def __init__(
+        self,
+        out: TextIO,
+        palette: Palette,
+        *,
+        preview: bool,
+        show_secrets: bool = False,
+        suppress_outputs: bool = False,
+    ) -> None:
+        self.out = out
+        self.palette = palette
+        self.preview = preview
+        self.renderer = Renderer(palette, show_secrets=show_secrets)
+        self.suppress_outputs = suppress_outputs
+        self.diagnostics: list[DiagnosticEvent] = []
+        self.stack_urn = ""
+        self.old_outputs: Properties | None = None
+        self.outputs: Properties = {}
+        self.changed_urns: list[tuple[str, str]] = []
+        self._lock = threading.RLock()
+
+    def __call__(self, event: object) -> None:
+        """Take an event."""
+        with self._lock:
+            if isinstance(event, DiagnosticEvent):
+                if not event.ephemeral:
+                    self.diagnostics.append(event)
+                self.diagnostic(event)
+            elif isinstance(event, StepEvent):
+                if summary.is_stack(event.urn):
+                    self.stack_urn = event.urn
+                if event.phase == "pre" and event.operation not in ("same", "refresh") and event.logical:
+                    if not event.resource.is_default_provider:
+                        self.changed_urns.append((event.operation, event.urn))
+                self.step(event)
+            elif isinstance(event, OutputsEvent):
+                if summary.is_stack(event.resource.urn):
+                    self.stack_urn = event.resource.urn
+                    self.outputs = event.resource.outputs
+                    self.old_outputs = event.old.outputs if event.old is not None else None
+            elif isinstance(event, SummaryEvent):
+                self.finish(event)
+            elif isinstance(event, PreludeEvent):
+                self.begin()
+
+    def write(self, text: str = "") -> None:
+        """Write a line."""
+        print(text, file=self.out, flush=True)  # noqa: T201 - a display prints
+
+    def begin(self) -> None:
+        """The operation begins."""
+
+    def step(self, event: StepEvent) -> None:
+        """A step begins or ends."""
+
+    def diagnostic(self, event: DiagnosticEvent) -> None:
+        """A message was told."""
+
+    def finish(self, event: SummaryEvent) -> None:
+        """Write the end."""
+        for line in summary.diagnostics(self.diagnostics, self.palette, self.stack_urn):
+            self.write(line)
+        if not self.suppress_outputs and not (event.failed and self.preview):
+            shown = summary.outputs(
+                self.renderer, self.old_outputs, self.outputs, show_same=not self.preview and not event.failed
+            )
+            for line in shown:
+                self.write(line)
+            if shown:
+                self.write()
+        for line in summary.counts(event.changes, self.palette, preview=event.preview):
+            self.write(line)
+        if not event.preview:
+            self.write()
+            self.write(f"{self.palette('headline', 'Duration:')} {summary.duration(event.seconds)}")
+        self.write()
+
+
+class LinesDisplay(Display):
+    """Plain lines as things happen: for pipes, files and CI."""
+
+    def begin(self) -> None:
+        """Announce."""
+        self.write()
+        self.write(f"@ {'previewing update' if self.preview else 'updating'}....")
+
+    def step(self, event: StepEvent) -> None:
+        """Write a line for what is worth one."""
+        if event.operation == "same" or event.resource.is_default_provider:
+            return
+        if event.operation == "refresh" and event.phase == "pre":
+            return
+        if event.operation in ("create-replacement", "delete-replaced") and self.preview:
+            return
+        if self.preview and event.phase != "pre" and event.operation not in ("refresh",):
+            return
+        if event.operation == "replace" and event.phase == "pre" and not self.preview:
+            return
+        kind, name = summary.urn_type_name(event.urn)
+        mark = MARKS.get(event.operation, "  ")
+        info = ""
+        if event.old is not None and event.new is not None and event.operation in ("update", "replace"):
+            keys = changed_keys(event.old.inputs, event.new.inputs)
+            info = f" [diff: {keys}]" if keys else ""
+        text = doing(event.operation, event.phase, preview=self.preview)
+        timing = ""
+        if not self.preview:
+            timing = " (0s)" if event.phase == "pre" else f" ({event.seconds:.2f}s)"
+        self.write(self.palette.operation(event.operation, f" {mark} {kind} {name} {text}{timing}{info}"))
+
+    def diagnostic(self, event: DiagnosticEvent) -> None:
+        """Write what a running command prints, as it comes."""
+        if event.ephemeral and event.urn and not self.preview:
+            kind, name = summary.urn_type_name(event.urn)
+            self.write(f"    {kind} {name} {event.message.rstrip()}")
+
+    def finish(self, event: SummaryEvent) -> None:
+        """Write the end."""
+        self.write()
+        super().finish(event)
+
+
+class DiffDisplay(Display):
+    """The diff view: each changed resource with its properties."""
+
+    def step(self, event: StepEvent) -> None:
+        """Write a changed resource."""
+        if event.phase == "failed" or event.resource.is_default_provider:
+            return
+        show_on = "done" if event.operation in ("refresh", "create-replacement", "update") else "pre"
+        if event.operation == "refresh" or (event.operation == "update" and event.phase == "pre"):
+            show_on = event.phase if event.operation == "update" else "done"
+        if event.phase != show_on or (event.phase == "done" and event.operation == "update" and not self._late(event)):
+            return
+        if event.operation in ("create-replacement", "delete-replaced"):
+            return
+        if event.operation == "same" and not summary.is_stack(event.urn):
+            return
+        resource = event.resource
+        depth = 0 if summary.is_stack(event.urn) else event.urn.split("::")[2].count("$") + 1
+        indent = 4 * depth
+        mark = MARKS.get(event.operation, "  ")
+        kind, _ = summary.urn_type_name(event.urn)
+        head = " " * max(indent, 0) + f"{mark}{'' if mark.strip() and len(mark.strip()) > 1 else ''}"
+        label = {"create": "create", "same": "same"}.get(event.operation, event.operation)
+        self.write(self.palette.operation(event.operation, f"{head}{kind}: ({label})"))
+        inner = " " * (indent + 4)
+        if event.old is not None and event.old.id:
+            self.write(f"{inner}[id={event.old.id}]")
+        self.write(f"{inner}[urn={event.urn}]")
+        if resource.provider and not resource.type.startswith("pulumi-python:"):
+            self.write(f"{inner}[provider={resource.provider}]")
+        for line in self._details(event, indent + 4):
+            self.write(line)
+
+    def _late(self, event: StepEvent) -> bool:
+        return False
+
+    def _details(self, event: StepEvent, indent: int) -> list[str]:
+        old, new = event.old, event.new
+        if event.operation == "create" and new is not None:
+            return self.renderer.properties(new.inputs, indent)
+        if event.operation == "delete" and old is not None:
+            return self.renderer.properties(old.inputs, indent)
+        if old is not None and new is not None:
+            if event.operation == "refresh":
+                return self.renderer.difference(old.outputs, new.outputs, indent)
+            return self.renderer.difference(old.inputs, new.inputs, indent)
+        return []
+
+    def finish(self, event: SummaryEvent) -> None:
+        """Write the end; outputs are part of the diff."""
+        shown: list[str] = []
+        if not self.suppress_outputs and not event.failed:
+            if self.old_outputs is None or not self.preview:
+                shown = self.renderer.properties(self.outputs, 4)
+            else:
+                shown = self.renderer.difference(self.old_outputs, self.outputs, 4)
+        if shown:
+            self.write("    --outputs:--")
+            for line in shown:
+                self.write(line)
+        self.suppress_outputs = True
+        super().finish(event)

@@ -1,0 +1,90 @@
+"""The engine's exceptions, and the exit codes they end a command with.
+
+::
+
+    EngineError                 1
+    ├── ConfigurationError      2   a flag, a setting or a project file is wrong
+    │   └── UnsupportedError    2   the official CLI can do it, this engine does not
+    ├── StackNotFoundError      6
+    ├── NoChangesExpectedError  7   --expect-no-changes, and there are some
+    ├── CancelledError          8   declined at the prompt, or Ctrl-C
+    ├── LockedError             1   another process holds the stack
+    ├── StateError              1   a checkpoint, journal or lock cannot be read
+    ├── SecretsError            1   wrong passphrase, or none
+    ├── ProviderError           1   a resource's operation failed
+    │   └── OutcomeUnknown      1   … and it is not known whether it took effect
+    └── DeploymentFailed        1   already told under Diagnostics: print nothing more
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Base of all errors this engine tells its user in one sentence."""
+
+    exit_code = 1
+
+
+class ConfigurationError(EngineError):
+    """A flag, a setting or a project file is malformed."""
+
+    exit_code = 2
+
+
+class UnsupportedError(ConfigurationError):
+    """The program asks for something only the official CLI does."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not supported by the embedded engine: use the official CLI")
+
+
+class StackNotFoundError(EngineError):
+    """No such stack, or none selected."""
+
+    exit_code = 6
+
+
+class NoChangesExpectedError(EngineError):
+    """Changes were found though none were expected."""
+
+    exit_code = 7
+
+
+class CancelledError(EngineError):
+    """The user declined or interrupted."""
+
+    exit_code = 8
+
+
+class LockedError(EngineError):
+    """Another process works on the stack."""
+
+
+class StateError(EngineError):
+    """A file of the backend is damaged or contradicts another."""
+
+
+class SecretsError(EngineError):
+    """A secret cannot be encrypted or decrypted."""
+
+
+class ProviderError(EngineError):
+    """A provider refused or failed an operation.
+
+    Attributes:
+        partial: the outputs that were reached all the same, or None where nothing was made.
+        identifier: the id of the half-made resource, or empty.
+    """
+
+    def __init__(self, message: str, partial: dict[str, object] | None = None, identifier: str = "") -> None:
+        super().__init__(message)
+        self.partial = partial
+        self.identifier = identifier
+
+
+class OutcomeUnknown(ProviderError):  # noqa: N818 - the name tells what happened
+    """An operation was cut off: it stays among the pending operations."""
+
+
+class DeploymentFailed(EngineError):  # noqa: N818 - the name tells what happened
+    """The operation failed and its diagnostics are printed already."""

@@ -1,0 +1,303 @@
+"""Runs one operation on one stack: lock, state, program, deletions, history."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from engine import sdk
+from engine.backend import Backend, StackStore
+from engine.capture import capturing
+from engine.checkpoint import STACK_TYPE, Snapshot, verify
+from engine.configuration import Setting, StackSettings, effective
+from engine.deployment import Deployment, make_urn
+from engine.errors import EngineError, SecretsError, StackNotFoundError
+from engine.events import DiagnosticEvent, PreludeEvent, Sink, SummaryEvent
+from engine.journal import SnapshotManager, recover
+from engine.monitor import Engine, Monitor
+from engine.project import Project
+from engine.providers.ssh import Pool
+from engine.secrets import SecretsManager, read_passphrase
+from engine.steps import Control, Options
+from engine.values import Properties, Secret
+
+CHANGING: Final = ("create", "update", "delete", "replace", "import", "read")
+
+
+@dataclass
+class Outcome:
+    """What an operation came to."""
+
+    changes: dict[str, int]
+    failed: bool
+    seconds: float
+    outputs: Properties = field(default_factory=dict)
+    cancelled: bool = False
+
+    @property
+    def changed(self) -> int:
+        """How many resources change."""
+        return sum(count for name, count in self.changes.items() if name != "same")
+
+
+class Session:
+    """A stack with its settings, secrets and state, ready for operations."""
+
+    def __init__(self, project: Project, backend: Backend, store: StackStore) -> None:
+        self.project = project
+        self.backend = backend
+        self.store = store
+        self.settings = StackSettings(project.settings_file(store.name), project.name)
+        self._manager: SecretsManager | None = None
+
+    def manager(self) -> SecretsManager:
+        """Return the secrets manager of the stack; a stack without one gets one.
+
+        Raises:
+            SecretsError: no or a wrong passphrase.
+        """
+        if self._manager is None:
+            state_salt = self.store.salt()
+            salt = self.settings.salt or state_salt
+            if salt:
+                if self.settings.salt and state_salt and state_salt != self.settings.salt:
+                    raise SecretsError(
+                        f"{self.settings.path} and the stack's state name different encryption salts: "
+                        "restore the settings file the stack was made with"
+                    )
+                self._manager = SecretsManager(salt, read_passphrase()).start()
+                if not self.settings.salt:
+                    self.settings.set_salt(salt)
+            else:
+                self._manager = SecretsManager.create(read_passphrase())
+                self.settings.set_salt(self._manager.salt)
+            self.store.manager = self._manager
+        return self._manager
+
+    def config(self) -> dict[str, Setting]:
+        """Return the effective configuration."""
+        return effective(self.project, self.settings, self.manager())
+
+    def snapshot(self, warn: Callable[[str], None] | None = None) -> Snapshot:
+        """Read the state, a killed run's journal folded in."""
+        manager = self.manager()
+        snapshot = self.store.read(manager)
+        recovered = recover(self.store, snapshot, manager)
+        if recovered is not None:
+            snapshot = recovered
+            if warn is not None:
+                warn("the last operation was killed: its journal was folded into the state")
+        verify(snapshot.resources)
+        return replace(snapshot, salt=manager.salt)
+
+
+def run(
+    session: Session,
+    kind: str,
+    options: Options,
+    events: Sink,
+    *,
+    message: str = "",
+    control: Control | None = None,
+) -> Outcome:
+    """Run an operation: ``update``, ``refresh`` or ``destroy``, for real or as a preview.
+
+    Raises:
+        EngineError: it could not begin.
+    """
+    control = control or Control()
+    started = time.time()
+    manager = session.manager()
+    # Let the key derivation and the SDK's import overlap; both take most of a small preview.
+    if kind == "update":
+        sdk.load()
+    config = session.config()
+    events(PreludeEvent({k: "[secret]" if s.secret else s.value for k, s in config.items()}))
+
+    stack_urn = make_urn(
+        session.store.name, session.project.name, "", STACK_TYPE, f"{session.project.name}-{session.store.name}"
+    )
+
+    def warn(text: str) -> None:
+        events(DiagnosticEvent("warning", text + "\n", stack_urn))
+
+    snapshot = session.snapshot(warn)
+    if not options.preview:
+        _set_aside_pending(snapshot, warn)
+    else:
+        _tell_pending(snapshot, warn)
+    state = SnapshotManager(None if options.preview else session.store, snapshot, manager)
+    pool = Pool()
+    deployment = Deployment(
+        project=session.project.name,
+        stack=session.store.name,
+        config=config,
+        snapshot=snapshot,
+        manager=state,
+        events=events,
+        options=options,
+        control=control,
+        pool=pool,
+    )
+
+    def report(urn: str, stream: str, text: str) -> None:
+        events(DiagnosticEvent("info" if stream == "stdout" else "info#err", text, urn or stack_urn))
+
+    try:
+        with capturing(report), _interruptible(control, warn):
+            _work(session, kind, deployment, stack_urn, warn)
+    finally:
+        pool.close()
+        final = state.close()
+    failed = deployment.steps.failed or control.stop.is_set()
+    changes = dict(sorted(deployment.steps.changes.items()))
+    seconds = time.time() - started
+    if failed:
+        what = "preview" if options.preview else {"update": "update"}.get(kind, kind)
+        events(DiagnosticEvent("error", f"{what} failed\n", stack_urn))
+    events(SummaryEvent(changes, seconds, options.preview, failed))
+    if not options.preview:
+        session.store.add_history(
+            {
+                "kind": kind,
+                "startTime": int(started),
+                "message": message,
+                "environment": _environment(session.project),
+                "config": _history_config(session),
+                "result": "failed" if failed else "succeeded",
+                "endTime": int(time.time()),
+                "version": 3,
+                "resourceChanges": changes,
+            }
+        )
+    stack = next((item for item in final.resources if item.urn == stack_urn), None)
+    return Outcome(changes, failed, seconds, stack.outputs if stack else {}, cancelled=control.stop.is_set())
+
+
+def _work(
+    session: Session,
+    kind: str,
+    deployment: Deployment,
+    stack_urn: str,
+    warn: Callable[[str], None],
+) -> None:
+    options = deployment.options
+    if options.refresh or kind == "refresh":
+        deployment.refresh()
+    if kind == "destroy":
+        deployment.delete_all([item for item in deployment.base if deployment.targeted(item)])
+        return
+    if kind != "update" or deployment.control.stop.is_set():
+        return
+    messages = sdk.Messages()
+    monitor = Monitor(deployment, messages, lambda name: _other_stack(session, name))
+    monitor.stack_urn = stack_urn
+    program = session.project.main
+    error = sdk.run_program(
+        program.parent if program.name == "__main__.py" else program,
+        monitor,
+        Engine(deployment, messages, monitor),
+        project=session.project.name,
+        stack=session.store.name,
+        config=deployment.config,
+        preview=options.preview,
+        parallel=options.parallel,
+        root=session.project.directory,
+    )
+    if error is not None:
+        if error:
+            deployment.steps.say("error", error, stack_urn)
+        deployment.control.stop.set()
+        return
+    if not deployment.steps.failed and not deployment.control.stop.is_set():
+        deployment.finish()
+
+
+def _other_stack(session: Session, name: str) -> Properties:
+    """Return the outputs of a stack of the same backend; ``name`` may be qualified."""
+    parts = name.split("/")
+    project = parts[-2] if len(parts) > 1 else session.project.name
+    store = session.backend.stack(project, parts[-1])
+    salt = store.salt()
+    manager = session.manager() if salt in ("", session.manager().salt) else SecretsManager(salt, read_passphrase())
+    stack = next((item for item in store.read(manager).resources if item.type == STACK_TYPE), None)
+    if stack is None:
+        raise StackNotFoundError(f"the stack {name} has no outputs yet: run `pulumi up` on it first")
+    return stack.outputs
+
+
+def _tell_pending(snapshot: Snapshot, warn: Callable[[str], None]) -> None:
+    for operation in snapshot.pending:
+        warn(
+            f"{operation.type} of {operation.resource.urn} was interrupted and may have taken effect: "
+            "the next update brings it to its end"
+        )
+
+
+def _set_aside_pending(snapshot: Snapshot, warn: Callable[[str], None]) -> None:
+    """Report interrupted operations; what they were about is decided anew by this run."""
+    _tell_pending(snapshot, warn)
+    snapshot.pending = [item for item in snapshot.pending if item.type == "creating"]
+
+
+@contextmanager
+def _interruptible(control: Control, warn: Callable[[str], None]) -> Iterator[None]:
+    """First Ctrl-C: finish what runs and save. Second: end at once; the journal holds the state."""
+
+    def handle(_number: int, _frame: Any) -> None:
+        if control.stop.is_set() and control.interrupted:
+            control.cancelled.set()
+            os._exit(8)
+        control.interrupted = True
+        control.stop.set()
+        warn(
+            "interrupted: the running operations are being finished; press Ctrl-C again to stop at once "
+            "(what runs then stays a pending operation)"
+        )
+
+    try:
+        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _environment(project: Project) -> dict[str, str]:
+    """Describe the git commit at hand, as the official CLI records it."""
+    found = {"exec.kind": "cli"}
+    try:
+        shown = subprocess.run(
+            ["git", "-C", str(project.directory), "log", "-1", "--format=%H%n%cn%n%ce%n%an%n%ae"],
+            capture_output=True, text=True, check=True, timeout=5,
+        ).stdout.splitlines()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return found
+    names = ("git.head", "git.committer", "git.committer.email", "git.author", "git.author.email")
+    return found | dict(zip(names, shown, strict=False))
+
+
+def _history_config(session: Session) -> dict[str, Any]:
+    from engine.configuration import to_text
+
+    recorded: dict[str, Any] = {}
+    for key, raw in session.settings.config.items():
+        secret = isinstance(raw, dict) and set(raw) == {"secure"}
+        entry: dict[str, Any] = {"value": raw["secure"] if secret else to_text(raw), "secret": secret}
+        if isinstance(raw, dict | list) and not secret:
+            entry["object"] = True
+        recorded[key] = entry
+    return recorded
+
+
+__all__ = ["CHANGING", "EngineError", "Outcome", "Secret", "Session", "run"]

@@ -1,0 +1,149 @@
+"""What a provider is to the engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from engine.diff import DiffResult
+from engine.errors import OutcomeUnknown, UnsupportedError
+from engine.values import Properties
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input a provider refuses."""
+
+    property: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReadResult:
+    """A resource as it is found; an empty id means it is gone."""
+
+    id: str
+    outputs: Properties = field(default_factory=dict)
+    inputs: Properties | None = None
+
+
+@dataclass
+class Context:
+    """The circumstances of one call.
+
+    Attributes:
+        log: takes one line a running operation prints; shown while it runs, not kept.
+        cancelled: set when the user asked to stop at once.
+    """
+
+    urn: str
+    name: str
+    type: str
+    preview: bool = False
+    log: Callable[[str], None] = lambda _line: None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class Provider(Protocol):
+    """Create, read, update and delete for the resources of one package."""
+
+    version: str
+
+    def check(self, context: Context, old: Properties | None, new: Properties) -> tuple[Properties, list[Failure]]:
+        """Return the inputs with defaults filled in, and what is wrong with them."""
+
+    def diff(
+        self, context: Context, identifier: str, old_inputs: Properties, old_outputs: Properties, new: Properties
+    ) -> DiffResult:
+        """Compare."""
+
+    def create(self, context: Context, inputs: Properties) -> tuple[str, Properties]:
+        """Create, and return id and outputs; in a preview the id is empty."""
+
+    def update(
+        self, context: Context, identifier: str, old_inputs: Properties, old_outputs: Properties, new: Properties
+    ) -> Properties:
+        """Update in place, and return the outputs."""
+
+    def delete(self, context: Context, identifier: str, inputs: Properties, outputs: Properties) -> None:
+        """Delete."""
+
+    def read(self, context: Context, identifier: str, inputs: Properties, outputs: Properties) -> ReadResult:
+        """Look at the live resource."""
+
+    def invoke(self, context: Context, token: str, arguments: Properties) -> Properties:
+        """Call a function."""
+
+
+class BaseProvider:
+    """Defaults: inputs pass, nothing can be read or invoked, updates change nothing outside."""
+
+    version = ""
+
+    def check(self, _context: Context, _old: Properties | None, new: Properties) -> tuple[Properties, list[Failure]]:
+        """Accept the inputs."""
+        return new, []
+
+    def diff(
+        self,
+        _context: Context,
+        _identifier: str,
+        _old_inputs: Properties,
+        _old_outputs: Properties,
+        _new: Properties,
+    ) -> DiffResult:
+        """Leave the comparison to the engine."""
+        return DiffResult()
+
+    def update(
+        self,
+        _context: Context,
+        _identifier: str,
+        _old_inputs: Properties,
+        _old_outputs: Properties,
+        new: Properties,
+    ) -> Properties:
+        """Record the new inputs."""
+        return new
+
+    def delete(self, _context: Context, _identifier: str, _inputs: Properties, _outputs: Properties) -> None:
+        """Nothing to delete."""
+
+    def read(self, _context: Context, identifier: str, inputs: Properties, outputs: Properties) -> ReadResult:
+        """Report the recorded state as the live one."""
+        return ReadResult(identifier, outputs, inputs)
+
+    def invoke(self, _context: Context, token: str, _arguments: Properties) -> Properties:
+        """Refuse."""
+        raise UnsupportedError(f"the function {token}")
+
+
+def run_limited(seconds: float, what: str, action: Callable[[], Any]) -> Any:
+    """Run an action for at most so many seconds (0: no limit).
+
+    The action's thread is left behind when the time is over.
+
+    Raises:
+        OutcomeUnknown: the time is over.
+    """
+    if seconds <= 0:
+        return action()
+    outcome: list[tuple[bool, Any]] = []
+
+    def target() -> None:
+        try:
+            outcome.append((True, action()))
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
+            outcome.append((False, error))
+
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise OutcomeUnknown(f"{what} timed out after {seconds:g} s (customTimeouts)")
+    good, value = outcome[0]
+    if not good:
+        raise value
+    return value

@@ -1,0 +1,195 @@
+"""Dynamic resources: ``pulumi.dynamic`` providers, run in this process.
+
+A provider arrives pickled in the property ``__provider``; it sees plain values (secrets opened), and
+the placeholder string of the SDK where a value is not known yet.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import traceback
+from typing import Any, Final
+
+from engine.capture import working_for
+from engine.diff import DiffResult
+from engine.errors import EngineError, ProviderError
+from engine.providers.base import Context, Failure, ReadResult
+from engine.values import (
+    UNKNOWN,
+    UNKNOWN_STRING,
+    Properties,
+    Secret,
+    annotate_secrets,
+    reveal,
+)
+
+PROVIDER_KEY: Final = "__provider"
+
+
+class DynamicProvider:
+    """Runs the methods of pickled providers.
+
+    Args:
+        project: the project's name, the namespace of the provider's configuration.
+        config: the stack's configuration, decrypted.
+    """
+
+    version = ""
+
+    def __init__(self, project: str, config: dict[str, str]) -> None:
+        self._project = project
+        self._config = config
+        self._made: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    def _provider(self, *sources: Properties) -> tuple[Any, str]:
+        pickled = next(
+            (s[PROVIDER_KEY] for s in sources if isinstance(s.get(PROVIDER_KEY), str)
+             and s[PROVIDER_KEY] != UNKNOWN_STRING),
+            None,
+        )  # fmt: skip
+        if pickled is None:
+            raise ProviderError("a dynamic resource has no serialized provider (__provider)")
+        with self._lock:
+            if pickled not in self._made:
+                self._made[pickled] = self._make(pickled)
+            return self._made[pickled], pickled
+
+    def _make(self, pickled: str) -> Any:
+        import dill
+        from pulumi.dynamic import ConfigureRequest
+        from pulumi.dynamic.config import Config
+        from pulumi.runtime._serialization import _deserialize
+
+        try:
+            provider = _deserialize(lambda: dill.loads(base64.b64decode(pickled)))  # noqa: S301 - the user's own state
+        except Exception as error:  # noqa: BLE001 - unpickling runs user code
+            raise ProviderError(
+                f"the provider of a dynamic resource cannot be loaded ({type(error).__name__}: {error}): "
+                "is its module still importable?"
+            ) from None
+        provider.configure(ConfigureRequest(config=Config(raw_config=self._config, project_name=self._project)))
+        return provider
+
+    def _call(self, context: Context, method: Any, *arguments: Any) -> Any:
+        with working_for(context.urn):
+            try:
+                return method(*arguments)
+            except EngineError:
+                raise
+            except Exception as error:
+                raise ProviderError(_explain(error)) from error
+
+    def check(self, context: Context, old: Properties | None, new: Properties) -> tuple[Properties, list[Failure]]:
+        """Call the provider's check."""
+        plain_old, plain_new = _plain(old or {}), _plain(new)
+        provider, pickled = self._provider(plain_new, plain_old)
+        result = self._call(context, provider.check, plain_old, plain_new)
+        inputs = _values(result.inputs)
+        inputs[PROVIDER_KEY] = pickled
+        failures = [Failure(f.property, f.reason) for f in result.failures or []]
+        return annotate_secrets(inputs, new), failures
+
+    def diff(
+        self, context: Context, identifier: str, _old_inputs: Properties, old_outputs: Properties, new: Properties
+    ) -> DiffResult:
+        """Call the provider's diff; the old properties it sees are the recorded outputs."""
+        plain_old, plain_new = _plain(old_outputs), _plain(new)
+        provider, _ = self._provider(plain_new, plain_old)
+        result = self._call(context, provider.diff, identifier, plain_old, plain_new)
+        return DiffResult(
+            changes=result.changes,
+            replace_keys=list(result.replaces or []),
+            delete_before_replace=result.delete_before_replace,
+        )
+
+    def create(self, context: Context, inputs: Properties) -> tuple[str, Properties]:
+        """Call the provider's create; a preview assumes the inputs as outputs."""
+        if context.preview:
+            return "", inputs
+        plain = _plain(inputs)
+        provider, pickled = self._provider(plain)
+        result = self._call(context, provider.create, plain)
+        outputs = _values(result.outs or {})
+        outputs[PROVIDER_KEY] = pickled
+        return str(result.id), annotate_secrets(outputs, inputs)
+
+    def update(
+        self, context: Context, identifier: str, _old_inputs: Properties, old_outputs: Properties, new: Properties
+    ) -> Properties:
+        """Call the provider's update."""
+        if context.preview:
+            return new
+        plain = _plain(new)
+        provider, pickled = self._provider(plain)
+        result = self._call(context, provider.update, identifier, _plain(old_outputs), plain)
+        outputs = _values(result.outs or {})
+        outputs[PROVIDER_KEY] = pickled
+        return annotate_secrets(outputs, new)
+
+    def delete(self, context: Context, identifier: str, inputs: Properties, outputs: Properties) -> None:
+        """Call the provider's delete."""
+        plain = _plain(outputs)
+        provider, _ = self._provider(plain, _plain(inputs))
+        self._call(context, provider.delete, identifier, plain)
+
+    def read(self, context: Context, identifier: str, inputs: Properties, outputs: Properties) -> ReadResult:
+        """Call the provider's read."""
+        plain = _plain(outputs) or _plain(inputs)
+        provider, pickled = self._provider(plain, _plain(inputs))
+        result = self._call(context, provider.read, identifier, plain)
+        if not result.id:
+            return ReadResult("")
+        found = _values(result.outs or {})
+        found[PROVIDER_KEY] = pickled
+        read_inputs = None
+        if getattr(result, "inputs", None) is not None:
+            read_inputs = annotate_secrets({**_values(result.inputs), PROVIDER_KEY: pickled}, inputs)
+        return ReadResult(str(result.id), annotate_secrets(found, outputs), read_inputs)
+
+    def invoke(self, _context: Context, token: str, _arguments: Properties) -> Properties:
+        """Dynamic providers have no functions."""
+        raise ProviderError(f"unknown function {token}")
+
+
+def _plain(properties: Properties) -> Properties:
+    opened: Properties = _placeholders(reveal(properties))
+    return opened
+
+
+def _placeholders(value: Any) -> Any:
+    if value is UNKNOWN:
+        return UNKNOWN_STRING
+    if isinstance(value, dict):
+        return {key: _placeholders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_placeholders(item) for item in value]
+    return value
+
+
+def _values(properties: dict[str, Any]) -> Properties:
+    """Turn what a provider returned into property values; None is dropped at the top, as the SDK does."""
+    return {str(key): _value(item) for key, item in properties.items() if item is not None}
+
+
+def _value(item: Any) -> Any:
+    if isinstance(item, str):
+        return UNKNOWN if item == UNKNOWN_STRING else item
+    if item is None or isinstance(item, bool | int | float | Secret):
+        return item
+    if isinstance(item, dict):
+        return {str(key): _value(inner) for key, inner in item.items()}
+    if isinstance(item, list | tuple):
+        return [_value(inner) for inner in item]
+    return item
+
+
+def _explain(error: Exception) -> str:
+    """One line for an error that says what is wrong, the traceback for one that does not."""
+    text = str(error).strip()
+    if text and type(error).__name__.endswith("Error") and type(error).__module__ != "builtins":
+        return text
+    if text and type(error) in (Exception, RuntimeError):
+        return text
+    return "".join(traceback.format_exception(error)).strip()

@@ -1,0 +1,186 @@
+"""``pulumi preview``, ``up``, ``refresh`` and ``destroy``: preview, ask, run, show."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from engine import operation
+from engine.display.json_view import Digest, EventLog
+from engine.display.lines import DiffDisplay, Display, LinesDisplay
+from engine.display.render import Palette, wants_colour
+from engine.display.summary import urn_label
+from engine.errors import CancelledError, ConfigurationError, DeploymentFailed, NoChangesExpectedError
+from engine.operation import Outcome, Session
+from engine.steps import Options
+
+_KINDS = {"preview": "update", "pre": "update", "up": "update", "update": "update", "refresh": "refresh",
+          "destroy": "destroy", "down": "destroy", "dn": "destroy"}  # fmt: skip
+_TITLES = {
+    "update": ("Previewing update", "Updating"),
+    "refresh": ("Previewing refresh", "Refreshing"),
+    "destroy": ("Previewing destroy", "Destroying"),
+}
+
+
+def operate(session: Session, arguments: argparse.Namespace) -> int:
+    """Run one operation command and return its exit code.
+
+    Raises:
+        DeploymentFailed: it failed; its display says why.
+        NoChangesExpectedError: there are changes though none were expected.
+    """
+    kind = _KINDS[arguments.command]
+    only_preview = arguments.command in ("preview", "pre") or getattr(arguments, "preview_only", False)
+    yes = getattr(arguments, "yes", False) or bool(os.environ.get("PULUMI_SKIP_CONFIRMATIONS"))
+    skip_preview = getattr(arguments, "skip_preview", False) or bool(os.environ.get("PULUMI_SKIP_PREVIEW"))
+    interactive = sys.stdin.isatty() and not getattr(arguments, "non_interactive", False)
+    if not only_preview and not interactive and not yes:
+        raise ConfigurationError(
+            "--yes or --skip-preview must be passed in to proceed when running in non-interactive mode"
+        )
+    if only_preview:
+        outcome = _once(session, kind, arguments, preview=True)
+        _expect(arguments, outcome)
+        return 0
+    with session.store.locked(lambda text: _warn(text)):
+        if not skip_preview and not arguments.json:
+            _preview_first(session, kind, arguments)
+            if not yes:
+                _ask(kind, session)
+        outcome = _once(session, kind, arguments, preview=False)
+    if arguments.command in ("destroy", "down", "dn"):
+        _after_destroy(session, arguments)
+    _expect(arguments, outcome)
+    return 0
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)  # noqa: T201
+
+
+def _preview_first(session: Session, kind: str, arguments: argparse.Namespace) -> None:
+    """Preview in a child process: the program may leave anything behind in its own."""
+    if kind == "update":
+        from engine import sdk
+
+        session.manager()
+        sdk.load()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            _once(session, kind, arguments, preview=True)
+            code = 0
+        except DeploymentFailed:
+            code = 1
+        except Exception as error:  # noqa: BLE001 - a child must end here
+            print(f"error: {error}", file=sys.stderr)  # noqa: T201
+            code = getattr(error, "exit_code", 70)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    status = _wait(child)
+    if status != 0:
+        failed = DeploymentFailed("the preview failed")
+        failed.exit_code = status
+        raise failed
+
+
+def _wait(child: int) -> int:
+    while True:
+        try:
+            _, status = os.waitpid(child, 0)
+            return os.waitstatus_to_exitcode(status)
+        except KeyboardInterrupt:
+            continue  # the child hears it too and ends in its own way
+
+
+def _ask(kind: str, session: Session) -> None:
+    verb = {"update": "perform this update", "refresh": "perform this refresh", "destroy": "perform this destroy"}[kind]
+    answer = input(f"Do you want to {verb} of stack {session.store.name}? [yes/no] ")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise CancelledError("confirmation declined, not proceeding")
+
+
+def _once(session: Session, kind: str, arguments: argparse.Namespace, *, preview: bool) -> Outcome:
+    display = _display(session, kind, arguments, preview=preview)
+    options = Options(
+        preview=preview,
+        parallel=max(1, arguments.parallel),
+        refresh=getattr(arguments, "refresh", "false") in ("true", "True"),
+        targets=list(arguments.target),
+        target_dependents=arguments.target_dependents,
+    )
+    log_file = arguments.event_log or os.environ.get("PULUMI_EVENT_LOG")
+    opened: Any = Path(log_file).open("a", encoding="utf-8") if log_file else nullcontext()  # noqa: SIM115
+    with opened as log:
+        events: Any = display
+        if log is not None:
+            recorder = EventLog(log)
+
+            def events(event: object) -> None:
+                recorder(event)
+                display(event)
+
+        outcome = operation.run(session, kind, options, events, message=arguments.message)
+    session.changed_urns = display.changed_urns  # type: ignore[attr-defined]
+    if outcome.failed:
+        failed = DeploymentFailed("the operation failed")
+        if outcome.cancelled and getattr(session, "interrupted", False):
+            failed.exit_code = CancelledError.exit_code
+        raise failed
+    return outcome
+
+
+def _display(session: Session, kind: str, arguments: argparse.Namespace, *, preview: bool) -> Any:
+    out = sys.stdout
+    if arguments.json:
+        if preview and not os.environ.get("PULUMI_ENABLE_STREAMING_JSON_PREVIEW"):
+            return Digest(out, show_secrets=arguments.show_secrets)
+        return EventLog(out)
+    palette = Palette(enabled=wants_colour(getattr(arguments, "color", "auto"), out))
+    title = _TITLES[kind][0 if preview else 1]
+    print(palette("headline", f"{title} ({session.store.name}):"), file=out, flush=True)  # noqa: T201
+    chosen: type[Display] = LinesDisplay
+    if arguments.diff:
+        chosen = DiffDisplay
+    return chosen(
+        out,
+        palette,
+        preview=preview,
+        show_secrets=arguments.show_secrets,
+        suppress_outputs=arguments.suppress_outputs,
+    )
+
+
+def _expect(arguments: argparse.Namespace, outcome: Outcome) -> None:
+    if arguments.expect_no_changes and outcome.changed:
+        kinds = ", ".join(f"{count} to {name}" for name, count in outcome.changes.items() if name != "same")
+        raise NoChangesExpectedError(f"no changes were expected but changes were {_found(arguments)}: {kinds}")
+
+
+def _found(_arguments: argparse.Namespace) -> str:
+    return "proposed"
+
+
+def _after_destroy(session: Session, arguments: argparse.Namespace) -> None:
+    if not arguments.json:
+        print(  # noqa: T201
+            f"The resources in the stack have been deleted, but the history and configuration associated with the "
+            f"stack are still maintained. \nIf you want to remove the stack completely, run `pulumi stack rm "
+            f"{session.store.name}`."
+        )
+    if getattr(arguments, "remove", False):
+        session.store.remove()
+
+
+__all__ = ["json", "operate", "urn_label"]

@@ -1,0 +1,182 @@
+"""The seam to the Pulumi SDK: everything this engine assumes of it stands here.
+
+The SDK promises none of it to others, so requirements.txt pins its range, and
+tests/engine/test_sdk_seam.py fails by name when something moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import runpy
+import sys
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from engine.configuration import Setting
+from engine.steps import Aborted
+
+SUPPORTED: Final = ((3, 272), (3, 273))
+"""The SDK versions known to fit: from, and below."""
+
+
+class Messages:
+    """Makes the SDK's protobuf messages."""
+
+    def __init__(self) -> None:
+        from google.protobuf import empty_pb2, struct_pb2
+        from pulumi.runtime.proto import engine_pb2, provider_pb2, resource_pb2
+
+        self._resource = resource_pb2
+        self._provider = provider_pb2
+        self._engine = engine_pb2
+        self.empty = empty_pb2.Empty
+        self.struct = struct_pb2.Struct
+        self._severities = {
+            engine_pb2.DEBUG: "debug",
+            engine_pb2.INFO: "info",
+            engine_pb2.WARNING: "warning",
+            engine_pb2.ERROR: "error",
+        }
+
+    def deployment_info(self) -> Any:
+        """Answer GetDeploymentInfo with what this engine supports."""
+        names = ("SECRETS", "RESOURCE_REFERENCES", "ALIAS_SPECS", "DELETED_WITH", "REPLACE_WITH")
+        features = [getattr(self._resource, f"RESOURCE_MONITOR_FEATURE_{name}") for name in names]
+        return self._resource.DeploymentInfo(supportedFeatures=features)
+
+    def supports(self, feature: str) -> Any:
+        """Answer the older question for one feature."""
+        known = ("secrets", "resourceReferences", "aliasSpecs", "deletedWith", "replaceWith")
+        return self._resource.SupportsFeatureResponse(hasSupport=feature in known)
+
+    def registered(self, urn: str, identifier: str, outputs: Any) -> Any:
+        """Answer RegisterResource."""
+        return self._resource.RegisterResourceResponse(urn=urn, id=identifier, object=outputs)
+
+    def read(self, urn: str, identifier: str, outputs: Any) -> Any:
+        """Answer ReadResource."""
+        return self._resource.ReadResourceResponse(urn=urn, id=identifier, properties=outputs)
+
+    def invoked(self, outputs: Any) -> Any:
+        """Answer Invoke."""
+        return self._provider.InvokeResponse(**{"return": outputs})
+
+    def invoke_failed(self, reason: str) -> Any:
+        """Answer a failed Invoke."""
+        return self._provider.InvokeResponse(failures=[self._provider.CheckFailure(reason=reason)])
+
+    def require_version(self) -> Any:
+        """Answer RequirePulumiVersion."""
+        return self._engine.RequirePulumiVersionResponse()
+
+    def root(self, urn: str) -> Any:
+        """Answer GetRootResource and SetRootResource."""
+        return self._engine.GetRootResourceResponse(urn=urn)
+
+    def severity(self, number: int) -> str:
+        """Name a log severity."""
+        return self._severities.get(number, "info")
+
+
+def load() -> None:
+    """Import the SDK (most of a small preview's time), and silence its debug log."""
+    import pulumi
+    import pulumi.log
+    import pulumi.runtime
+
+    pulumi.log.debug = _quiet  # seven calls a resource, each building a message nobody reads
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+def _quiet(*_arguments: Any, **_options: Any) -> None:
+    return None
+
+
+def run_program(
+    program: Path,
+    monitor: Any,
+    engine: Any,
+    *,
+    project: str,
+    stack: str,
+    config: dict[str, Setting],
+    preview: bool,
+    parallel: int,
+    root: Path,
+) -> str | None:
+    """Run a Pulumi program against a monitor, to its end.
+
+    Returns:
+        None where it ran to its end, otherwise the error to show (empty: it is shown already).
+    """
+    import pulumi
+    from pulumi.runtime import Settings, configure, set_all_config, stack as sdk_stack
+    from pulumi.runtime.settings import ROOT
+
+    plain = {key: setting.value for key, setting in config.items()}
+    secret = [key for key, setting in config.items() if setting.secret]
+    os.environ["PULUMI_CONFIG"] = json.dumps(plain)
+    os.environ["PULUMI_CONFIG_SECRET_KEYS"] = json.dumps(secret)
+    set_all_config(plain, secret)
+    ROOT.set(None)
+    configure(
+        Settings(
+            project=project,
+            stack=stack,
+            monitor=monitor,
+            engine=engine,
+            parallel=parallel,
+            dry_run=preview,
+            organization="organization",
+            root_directory=str(root),
+        )
+    )
+    os.chdir(program if program.is_dir() else program.parent)
+    sys.argv = [str(program)]
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    executor = ThreadPoolExecutor(max_workers=max(parallel, 1), thread_name_prefix="engine-step")
+    loop.set_default_executor(executor)
+    try:
+        loop.run_until_complete(
+            sdk_stack.run_in_stack(lambda: runpy.run_path(str(program), run_name="__main__") and None)
+        )
+    except Aborted:
+        return ""
+    except pulumi.RunError as error:
+        return str(error)
+    except SystemExit as error:
+        return None if error.code in (None, 0) else f"the program exited with status {error.code}"
+    except Exception as error:  # noqa: BLE001 - the user's program may raise anything
+        if _is_aborted(error):
+            return ""
+        return "Program failed with an unhandled exception:\n" + _user_traceback(error, program)
+    finally:
+        executor.shutdown(wait=True)
+        loop.close()
+    return None
+
+
+def _is_aborted(error: BaseException | None) -> bool:
+    seen = 0
+    while error is not None and seen < 20:
+        if isinstance(error, Aborted):
+            return True
+        error = error.__cause__ or error.__context__
+        seen += 1
+    return False
+
+
+def _user_traceback(error: Exception, program: Path) -> str:
+    """Format an exception from the first frame of the user's own code on."""
+    frames = traceback.extract_tb(error.__traceback__)
+    root = str(program if program.is_dir() else program.parent)
+    first = next((n for n, frame in enumerate(frames) if frame.filename.startswith(root)), 0)
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames[first:])]
+    lines += traceback.format_exception_only(error)
+    return "".join(lines).strip()

@@ -1,0 +1,404 @@
+"""Property values: plain Python plus secrets, unknowns, assets and references.
+
+A value is None, bool, int, float, str, list, dict, or one of the classes here. Two codecs: the
+protobuf Struct the SDK speaks, and the JSON of the checkpoint (where a secret is a ciphertext).
+
+The signature keys are Pulumi's wire format:
+https://github.com/pulumi/pulumi/blob/master/sdk/go/common/resource/sig/sig.go
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from engine.errors import EngineError, UnsupportedError
+
+SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
+SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"
+ASSET_SIGNATURE: Final = "c44067f5952c0a294b673a41bacd8c17"
+ARCHIVE_SIGNATURE: Final = "0def7320c3a5731c473e5ecbe6d01bc7"
+RESOURCE_SIGNATURE: Final = "5cf8f73096256a8f31e491e813e4eb8e"
+OUTPUT_SIGNATURE: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
+UNKNOWN_STRING: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+UNKNOWN_STRINGS: Final = frozenset(
+    {
+        UNKNOWN_STRING,
+        "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # bool
+        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",  # number
+        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",  # array
+        "030794c1-ac77-496b-92df-f27374a8bd58",  # asset
+        "e48ece36-62e2-4504-bad9-02848725956a",  # archive
+        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",  # object
+    }
+)
+
+type_ = type
+
+Value = Any
+Properties = dict[str, Any]
+
+
+class Unknown:
+    """The one value that stands for what is known only after an update."""
+
+    _instance: Unknown | None = None
+
+    def __new__(cls) -> Unknown:
+        if cls._instance is None:
+            cls._instance = super().__new__(cls)
+        return cls._instance
+
+    def __repr__(self) -> str:
+        return "[unknown]"
+
+
+UNKNOWN: Final = Unknown()
+
+
+class Secret:
+    """A value that must not be shown; it keeps the ciphertext it was read with."""
+
+    __slots__ = ("ciphertext", "value")
+
+    def __init__(self, value: Value, ciphertext: str | None = None) -> None:
+        self.value = value
+        self.ciphertext = ciphertext
+
+    def __repr__(self) -> str:
+        return "[secret]"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.value == other.value
+
+    __hash__ = None  # type: ignore[assignment]  # holds lists and maps
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file's content given as text, path or URI; ``digest`` is the sha256 of its bytes."""
+
+    digest: str
+    text: str | None = None
+    path: str | None = None
+    uri: str | None = None
+
+    def read(self) -> bytes:
+        """Return the bytes.
+
+        Raises:
+            EngineError: the file cannot be read.
+            UnsupportedError: the asset is a URI.
+        """
+        if self.text is not None:
+            return self.text.encode()
+        if self.path is not None:
+            try:
+                return Path(self.path).read_bytes()
+            except OSError as error:
+                raise EngineError(f"asset {self.path} cannot be read: {error.strerror}") from None
+        raise UnsupportedError(f"the remote asset {self.uri}")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A directory or archive file by path, or a map of assets."""
+
+    digest: str
+    path: str | None = None
+    uri: str | None = None
+    assets: tuple[tuple[str, Any], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A resource passed as a value."""
+
+    urn: str
+    id: Any = ""
+    version: str = ""
+
+
+def asset(text: str | None = None, path: str | None = None, uri: str | None = None, digest: str = "") -> Asset:
+    """Make an asset, with its digest computed where none is given."""
+    made = Asset(digest, text, path, uri)
+    if digest or uri is not None:
+        return made
+    return Asset(hashlib.sha256(made.read()).hexdigest(), text, path, uri)
+
+
+def archive_digest(path: str) -> str:
+    """Digest a directory (names and contents, sorted) or an archive file."""
+    root = Path(path)
+    digest = hashlib.sha256()
+    if not root.exists():
+        raise EngineError(f"archive {path} cannot be read: no such file or directory")
+    if root.is_file():
+        digest.update(root.read_bytes())
+    else:
+        for file in sorted(p for p in root.rglob("*") if p.is_file()):
+            digest.update(file.relative_to(root).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _number(value: float) -> int | float:
+    return int(value) if value.is_integer() and abs(value) < 1e21 else value
+
+
+def from_struct(struct: Any) -> Properties:
+    """Decode a protobuf Struct as the SDK sends it."""
+    return {key: _from_value(value) for key, value in struct.fields.items()}
+
+
+def _from_value(value: Any) -> Value:
+    kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        text: str = value.string_value
+        return UNKNOWN if text in UNKNOWN_STRINGS else text
+    if kind == "struct_value":
+        fields = value.struct_value.fields
+        if SIGNATURE in fields:
+            return _special(from_struct_plain(value.struct_value))
+        return {key: _from_value(item) for key, item in fields.items()}
+    if kind == "list_value":
+        return [_from_value(item) for item in value.list_value.values]
+    if kind == "number_value":
+        return _number(value.number_value)
+    if kind == "bool_value":
+        return value.bool_value
+    return None
+
+
+def from_struct_plain(struct: Any) -> Properties:
+    """Decode a Struct whose signature has been seen: its own fields, special values inside."""
+    return {key: _from_value(item) for key, item in struct.fields.items()}
+
+
+def _special(fields: Properties) -> Value:
+    signature = fields.get(SIGNATURE)
+    if signature == SECRET_SIGNATURE:
+        inner = fields.get("value")
+        return inner if isinstance(inner, Secret) else Secret(inner)
+    if signature == ASSET_SIGNATURE:
+        return asset(fields.get("text"), fields.get("path"), fields.get("uri"), fields.get("hash") or "")
+    if signature == ARCHIVE_SIGNATURE:
+        members = fields.get("assets")
+        path = fields.get("path")
+        digest = fields.get("hash") or ""
+        if members is not None:
+            listed = tuple(sorted(members.items()))
+            digest = digest or hashlib.sha256(repr(listed).encode()).hexdigest()
+            return Archive(digest, assets=listed)
+        return Archive(digest or (archive_digest(path) if path else ""), path, fields.get("uri"))
+    if signature == RESOURCE_SIGNATURE:
+        return Reference(fields.get("urn", ""), fields.get("id", ""), fields.get("packageVersion", ""))
+    if signature == OUTPUT_SIGNATURE:
+        inner = fields.get("value", UNKNOWN)
+        return Secret(inner) if fields.get("secret") else inner
+    raise EngineError(f"a property holds a special value of an unknown kind ({signature})")
+
+
+def fill_struct(struct: Any, properties: Properties) -> Any:
+    """Encode properties into a protobuf Struct, and return it."""
+    fields = struct.fields
+    for key, value in properties.items():
+        _fill(fields[key], value)
+    return struct
+
+
+def _fill(target: Any, value: Value) -> None:  # noqa: PLR0912 - one case a kind of value
+    if value is None:
+        target.null_value = 0
+    elif isinstance(value, str):
+        target.string_value = value
+    elif isinstance(value, bool):
+        target.bool_value = value
+    elif isinstance(value, int | float):
+        target.number_value = value
+    elif isinstance(value, dict):
+        inner = target.struct_value
+        inner.SetInParent()
+        for key, item in value.items():
+            _fill(inner.fields[key], item)
+    elif isinstance(value, list | tuple):
+        items = target.list_value
+        items.SetInParent()
+        for item in value:
+            _fill(items.values.add(), item)
+    elif value is UNKNOWN:
+        target.string_value = UNKNOWN_STRING
+    elif isinstance(value, Secret):
+        fields = target.struct_value.fields
+        fields[SIGNATURE].string_value = SECRET_SIGNATURE
+        _fill(fields["value"], value.value)
+    else:
+        _fill(target, special_fields(value))
+
+
+def special_fields(value: Value) -> Properties:
+    """Return the wire fields of an asset, archive or reference."""
+    fields: Properties
+    if isinstance(value, Asset):
+        fields = {SIGNATURE: ASSET_SIGNATURE, "hash": value.digest}
+        fields |= {k: v for k, v in (("text", value.text), ("path", value.path), ("uri", value.uri)) if v is not None}
+        return fields
+    if isinstance(value, Archive):
+        fields = {SIGNATURE: ARCHIVE_SIGNATURE, "hash": value.digest}
+        if value.assets is not None:
+            fields["assets"] = dict(value.assets)
+        fields |= {k: v for k, v in (("path", value.path), ("uri", value.uri)) if v is not None}
+        return fields
+    if isinstance(value, Reference):
+        fields = {SIGNATURE: RESOURCE_SIGNATURE, "urn": value.urn}
+        if value.id != "":
+            fields["id"] = value.id
+        if value.version:
+            fields["packageVersion"] = value.version
+        return fields
+    raise EngineError(f"a property holds a {type_(value).__name__}, which no state can hold")
+
+
+def to_json(value: Value, encrypt: Callable[[Secret], Value]) -> Any:
+    """Encode a value for a checkpoint; ``encrypt`` turns a secret into its JSON form."""
+    if isinstance(value, dict):
+        return {key: to_json(value[key], encrypt) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [to_json(item, encrypt) for item in value]
+    if isinstance(value, Secret):
+        return encrypt(value)
+    if isinstance(value, float):
+        return _number(value)
+    if value is UNKNOWN:
+        return UNKNOWN_STRING
+    if isinstance(value, Asset | Archive | Reference):
+        return to_json(special_fields(value), encrypt)
+    return value
+
+
+def from_json(value: Any, decrypt: Callable[[str], Value]) -> Value:
+    """Decode a value of a checkpoint; ``decrypt`` turns a ciphertext into the secret's value."""
+    if isinstance(value, dict):
+        if SIGNATURE in value:
+            if value[SIGNATURE] == SECRET_SIGNATURE:
+                if "ciphertext" in value:
+                    return Secret(decrypt(value["ciphertext"]), value["ciphertext"])
+                return Secret(from_json(_plaintext(value), decrypt))
+            return _special({key: from_json(item, decrypt) for key, item in value.items()})
+        return {key: from_json(item, decrypt) for key, item in value.items()}
+    if isinstance(value, list):
+        return [from_json(item, decrypt) for item in value]
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, str) and value in UNKNOWN_STRINGS:
+        return UNKNOWN
+    return value
+
+
+def _plaintext(fields: dict[str, Any]) -> Any:
+    import json
+
+    text = fields.get("plaintext")
+    return json.loads(text) if isinstance(text, str) else fields.get("value")
+
+
+def reveal(value: Value) -> Value:
+    """Strip every secret wrapper: what a provider works on."""
+    if isinstance(value, Secret):
+        return reveal(value.value)
+    if isinstance(value, dict):
+        return {key: reveal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [reveal(item) for item in value]
+    return value
+
+
+def mask(value: Value) -> Any:
+    """Replace secrets and unknowns by words, and special values by plain maps: for eyes and logs."""
+    if isinstance(value, Secret):
+        return "[secret]"
+    if value is UNKNOWN:
+        return UNKNOWN_STRING
+    if isinstance(value, dict):
+        return {key: mask(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [mask(item) for item in value]
+    if isinstance(value, Asset | Archive | Reference):
+        return mask(special_fields(value))
+    return value
+
+
+def contains_secret(value: Value) -> bool:
+    """Tell whether a secret is anywhere inside."""
+    if isinstance(value, Secret):
+        return True
+    if isinstance(value, dict):
+        return any(contains_secret(item) for item in value.values())
+    return isinstance(value, list) and any(contains_secret(item) for item in value)
+
+
+def contains_unknown(value: Value) -> bool:
+    """Tell whether an unknown is anywhere inside."""
+    if value is UNKNOWN:
+        return True
+    if isinstance(value, Secret):
+        return contains_unknown(value.value)
+    if isinstance(value, dict):
+        return any(contains_unknown(item) for item in value.values())
+    return isinstance(value, list) and any(contains_unknown(item) for item in value)
+
+
+def annotate_secrets(outputs: Properties, inputs: Properties) -> Properties:
+    """Mark an output secret where the input of its name holds a secret."""
+    marked = dict(outputs)
+    for key, given in inputs.items():
+        if key not in marked:
+            continue
+        if isinstance(marked[key], dict) and isinstance(given, dict):
+            marked[key] = annotate_secrets(marked[key], given)
+        elif not isinstance(marked[key], Secret) and contains_secret(given):
+            marked[key] = Secret(marked[key])
+    return marked
+
+
+def carry_ciphertexts(new: Value, old: Value) -> None:
+    """Give unchanged secrets of ``new`` the ciphertexts of ``old``, in place."""
+    if isinstance(new, Secret):
+        if isinstance(old, Secret) and new.ciphertext is None and same(new.value, old.value):
+            new.ciphertext = old.ciphertext
+    elif isinstance(new, dict) and isinstance(old, dict):
+        for key, item in new.items():
+            if key in old:
+                carry_ciphertexts(item, old[key])
+    elif isinstance(new, list) and isinstance(old, list):
+        for mine, theirs in zip(new, old, strict=False):
+            carry_ciphertexts(mine, theirs)
+
+
+def same(left: Value, right: Value) -> bool:
+    """Compare deeply; secrets by their value, booleans never equal to numbers.
+
+    Assets and archives are equal when their digests are.
+    """
+    if isinstance(left, Secret) or isinstance(right, Secret):
+        return isinstance(left, Secret) and isinstance(right, Secret) and same(left.value, right.value)
+    if isinstance(left, dict):
+        return (
+            isinstance(right, dict)
+            and len(left) == len(right)
+            and all(key in right and same(item, right[key]) for key, item in left.items())
+        )
+    if isinstance(left, list):
+        return (
+            isinstance(right, list)
+            and len(left) == len(right)
+            and all(same(a, b) for a, b in zip(left, right, strict=True))
+        )
+    if isinstance(left, Asset | Archive):
+        return type_(left) is type_(right) and left.digest == right.digest
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    return bool(left == right)
