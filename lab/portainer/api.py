@@ -85,7 +85,7 @@ class Api:
 
     # -- routing -----------------------------------------------------------------------------------------------
 
-    def handle(self, request: Request) -> Reply:  # noqa: PLR0911 - each return is an answer of the API
+    def handle(self, request: Request) -> Reply:
         """The reply to a request.
 
         Raises:
@@ -124,7 +124,7 @@ class Api:
                 return self._login(request)
         return None
 
-    def _authenticated(self, request: Request) -> Reply:  # noqa: PLR0911 - each return is an answer of the API
+    def _authenticated(self, request: Request) -> Reply:  # noqa: PLR0911 - each is a route
         method, path = request.method, request.path
         if path == "/api/users/me":
             user = self._user(request)
@@ -159,7 +159,7 @@ class Api:
             DELETE=lambda: environments.delete(self, number),
         )
 
-    def _stacks(self, request: Request) -> Reply:
+    def _stacks(self, request: Request) -> Reply:  # noqa: PLR0911 - each is a route
         method, path = request.method, request.path
         if path == "/api/stacks":
             if method == "POST" and self.mode.old_stack_route and request.parameter("method") == "string":

@@ -23,6 +23,7 @@ from phoenix.portainer.errors import (
 )
 from phoenix.portainer.records import (
     DEPLOYING,
+    DOCKER_AGENT,
     FAILED,
     ContainerRecord,
     EnvironmentRecord,
@@ -39,6 +40,10 @@ _STACKS = TypeAdapter(list[StackRecord])
 _STACK = TypeAdapter(StackRecord)
 _CONTAINERS = TypeAdapter(list[ContainerRecord])
 _STATUS = TypeAdapter(SystemStatus)
+
+#: An agent's certificate is its own and unnamed, and it trusts the server by the server's key; without these flags
+#: Portainer answers 500 x509.
+_AGENT_TLS = ("TLS", "TLSSkipVerify", "TLSSkipClientVerify")
 
 Variables = Sequence[tuple[str, SecretStr]]
 
@@ -144,39 +149,36 @@ class Portainer:
         path = "/api/endpoints"
         return self._typed(_ENVIRONMENTS, path, self.session.get(path, params={"excludeSnapshots": "true"}))
 
-    def create_environment(self, name: str, url: str) -> EnvironmentRecord:
-        """Add the environment of an agent.
+    def create_environment(self, name: str, url: str, kind: int = DOCKER_AGENT) -> EnvironmentRecord:
+        """Add an environment.
 
         Args:
             name: its name; Portainer keeps it as it is.
-            url: the agent, ``tcp://host:port``.
+            url: the agent, ``tcp://host:port``, or the server's own Docker socket.
+            kind: DOCKER_AGENT or DOCKER_LOCAL.
 
         Raises:
             ConflictError: the name is taken.
-            ServerFailedError: the agent refused or did not answer, **or** the environment was made
-                nevertheless:
+            ServerFailedError: the agent refused or did not answer, **or** the environment was made nevertheless:
                 list before another try.
             UncertainError: it may have been made.
         """
-        # A form, not JSON. The agent's certificate is its own and unnamed; it trusts the server by the
-        # server's key,
-        # hence the skip flags: without them Portainer answers 500 x509.
-        form = {
-            "Name": name,
-            "EndpointCreationType": "2",
-            "URL": url,
-            "TLS": "true",
-            "TLSSkipVerify": "true",
-            "TLSSkipClientVerify": "true",
-        }
+        # A form, not JSON.
+        form = {"Name": name, "EndpointCreationType": str(kind), "URL": url}
+        if kind == DOCKER_AGENT:
+            form |= dict.fromkeys(_AGENT_TLS, "true")
         path = "/api/endpoints"
         answer = self.session.send(Call("POST", path, form=form, timeout=self.session.timeouts.environment))
         return self._typed(_ENVIRONMENT, path, answer)
 
-    def update_environment(self, identifier: int, *, name: str, url: str) -> EnvironmentRecord:
+    def update_environment(
+        self, identifier: int, *, name: str, url: str, kind: int = DOCKER_AGENT
+    ) -> EnvironmentRecord:
         """Give an environment its declared name and address."""
         path = f"/api/endpoints/{identifier}"
-        body = {"Name": name, "URL": url, "TLS": True, "TLSSkipVerify": True, "TLSSkipClientVerify": True}
+        body: dict[str, object] = {"Name": name, "URL": url}
+        if kind == DOCKER_AGENT:
+            body |= dict.fromkeys(_AGENT_TLS, True)
         answer = self.session.send(Call("PUT", path, body=body, timeout=self.session.timeouts.environment))
         return self._typed(_ENVIRONMENT, path, answer)
 

@@ -112,16 +112,22 @@ class _Worker:
         assert isinstance(wanted, DeclaredEnvironment)  # noqa: S101 - plan() gives every other step one
         if step.action == "create":
             record = self._make(
-                lambda: self.api.create_environment(wanted.name, wanted.url),
+                lambda: self.api.create_environment(wanted.name, wanted.url, wanted.type),
                 lambda: self._find_environment(wanted),
             )
             if normal_url(record.url) != normal_url(wanted.url):
-                self._again(lambda: self.api.update_environment(record.id, name=wanted.name, url=wanted.url))
+                self._again(
+                    lambda: self.api.update_environment(record.id, name=wanted.name, url=wanted.url, kind=wanted.type)
+                )
             self.places[step.name] = record.id
             return
         self.places[step.name] = _number(step.id)
         if step.action != "unchanged":
-            self._again(lambda: self.api.update_environment(_number(step.id), name=wanted.name, url=wanted.url))
+            self._again(
+                lambda: self.api.update_environment(
+                    _number(step.id), name=wanted.name, url=wanted.url, kind=wanted.type
+                )
+            )
 
     def _find_environment(self, wanted: DeclaredEnvironment) -> EnvironmentRecord | None:
         found = [record for record in self.api.environments() if record.name == wanted.name]

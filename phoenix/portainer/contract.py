@@ -50,12 +50,12 @@ class Traefik(Model):
 
     Attributes:
         revision: 12 hexadecimal digits that change with what Traefik serves.
-        address: the address of its container.
+        address: the address of its container, where it is known.
         version: Traefik's version.
     """
 
     revision: str
-    address: Name
+    address: Name | None = None
     version: str
 
 
@@ -90,11 +90,11 @@ class Route(Model):
 
 
 class Server(Model):
-    """The virtual machine of the Portainer server."""
+    """The virtual machine of the Portainer server; its address, where it is static."""
 
     vmid: GuestId
     name: Name
-    address: Name
+    address: Name | None = None
     port: Port
 
 
@@ -103,13 +103,14 @@ class Agent(Model):
 
     Attributes:
         environment: the name of its environment in Portainer.
+        address: its address, where it is static.
         url: where the server reaches the agent, ``tcp://host:port``.
     """
 
     vmid: GuestId
     name: Name
     environment: Name
-    address: Name
+    address: Name | None = None
     port: Port
     url: Annotated[str, Field(pattern=r"^tcp://[^\s/]+:[0-9]{1,5}$")]
 
@@ -174,7 +175,7 @@ class Outputs(Model):
     environment: Name
     internal_domain: Hostname
     traefik: Traefik
-    gateway: Gateway
+    gateway: Gateway | None = None
     routes: dict[str, Route]
     portainer: Portainer | None = None
     docker_stacks: tuple[DockerStack, ...] = Field(strict=False)
@@ -182,8 +183,10 @@ class Outputs(Model):
     @model_validator(mode="after")
     def _consistent(self) -> Outputs:
         environments = {agent.environment for agent in self.portainer.agents} if self.portainer else set()
+        server = self.portainer.server.vmid if self.portainer else None
         for stack in self.docker_stacks:
-            if stack.portainer_environment not in environments:
+            # The server's own machine needs no agent: Portainer reaches its Docker engine by the socket.
+            if stack.portainer_environment not in environments and stack.vmid != server:
                 raise ValueError(
                     f"dockerStacks names the Portainer environment {stack.portainer_environment!r} for "
                     f"{stack.deployment_name!r}, but portainer.agents has no agent of that environment"

@@ -14,10 +14,13 @@ from phoenix.portainer import compose, compose_checks
 from phoenix.portainer.compose import ComposeError, StackFile
 from phoenix.portainer.compose_checks import Service
 from phoenix.portainer.contract import DockerStack, Outputs
-from phoenix.portainer.records import normal_stack_name
+from phoenix.portainer.records import DOCKER_AGENT, DOCKER_LOCAL, normal_stack_name
 
 #: Reads a file below the directory of the compose files; raises OSError.
 Read = Callable[[str], bytes]
+
+#: Where a Portainer server finds the Docker engine of its own machine.
+LOCAL_SOCKET = "unix:///var/run/docker.sock"
 
 _MARK = "# Managed by Phoenix"
 
@@ -28,13 +31,15 @@ class DeclaredEnvironment:
 
     Attributes:
         name: its name in Portainer.
-        url: the agent, ``tcp://host:port``.
+        url: the agent, ``tcp://host:port``; for the server's own machine its Docker socket.
         vmid: the machine.
+        type: DOCKER_AGENT, or DOCKER_LOCAL for the server's own machine.
     """
 
     name: str
     url: str
     vmid: int
+    type: int = DOCKER_AGENT
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,11 @@ def _environments(outputs: Outputs, mistakes: list[str]) -> list[DeclaredEnviron
             )
             continue
         found[folded] = DeclaredEnvironment(agent.environment.strip(), agent.url, agent.vmid)
+    server = outputs.portainer.server if outputs.portainer else None
+    for stack in outputs.docker_stacks:
+        name = stack.portainer_environment.strip()
+        if server is not None and stack.vmid == server.vmid and name.casefold() not in found:
+            found[name.casefold()] = DeclaredEnvironment(name, LOCAL_SOCKET, server.vmid, DOCKER_LOCAL)
     return list(found.values())
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from phoenix.portainer.declared import DeclaredEnvironment, DeclaredStack
-from phoenix.portainer.records import COMPOSE, DOCKER_AGENT, EnvironmentRecord, StackRecord, normal_stack_name
+from phoenix.portainer.records import COMPOSE, EnvironmentRecord, StackRecord, normal_stack_name
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def match_environments(
         same = [
             record
             for record in free.values()
-            if record.type == DOCKER_AGENT and normal_url(record.url) == normal_url(item.url)
+            if record.type == item.type and normal_url(record.url) == normal_url(item.url)
         ]
         if item.name not in found and len(same) == 1:
             take(item, same)

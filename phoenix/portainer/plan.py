@@ -165,10 +165,11 @@ class _Planner:
             reason = f"does not exist (agent {item.url})"
             return Step("environment", "create", item.name, item.name, reasons=(reason,), declared=item)
         record = match.record
-        if record.type != DOCKER_AGENT:
+        if record.type != item.type:
+            wanted = "Docker agent" if item.type == DOCKER_AGENT else "Docker engine of the server's own machine"
             self._find(
                 "conflict",
-                f"Environment {record.name!r} (id {record.id}) exists and is no Docker agent (type {record.type}): "
+                f"Environment {record.name!r} (id {record.id}) exists and is no {wanted} (type {record.type}): "
                 f"rename it in Portainer, or give VM {item.vmid} another portainer_environment_name.",
             )
         reasons = []

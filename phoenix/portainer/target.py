@@ -24,7 +24,6 @@ class Target:
         port: TCP port.
         root_file: PEM file with the certificate authorities to trust, beside the system's own.
         server_name: the name expected in the certificate and sent as SNI, where it is not ``hostname``.
-        insecure_skip_verify: trust any certificate; only for a stack that asks for it.
     """
 
     hostname: str
@@ -32,7 +31,6 @@ class Target:
     port: int = 443
     root_file: Path | None = None
     server_name: str | None = None
-    insecure_skip_verify: bool = False
 
     @property
     def url(self) -> str:
@@ -111,7 +109,7 @@ class Secrets:
 
 
 def tls_context(target: Target) -> ssl.SSLContext:
-    """TLS settings that verify the chain and the name unless the target says otherwise.
+    """TLS settings that verify the chain and the name.
 
     Raises:
         InputError: the root file cannot be read or holds no certificate.
@@ -128,7 +126,4 @@ def tls_context(target: Target) -> ssl.SSLContext:
                     "with the authority's certificate."
                 ]
             ) from None
-    if target.insecure_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
     return context
