@@ -16,7 +16,6 @@ from engine.errors import (
     ConfigurationError,
     DeploymentFailed,
     EngineError,
-    NoChangesExpectedError,
     StackNotFoundError,
     UnsupportedError,
 )

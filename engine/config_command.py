@@ -146,7 +146,7 @@ def _put(existing: Any, path: PropertyPath, value: Any, shown: str) -> Any:
     inner: Any
     if isinstance(head, int):
         items = list(existing) if isinstance(existing, list) else []
-        if existing is not None and not isinstance(existing, list) or head > len(items):
+        if (existing is not None and not isinstance(existing, list)) or head > len(items):
             raise ConfigurationError(f"{shown!r}: there is no list with an index {head} to set")
         inner = items[head] if head < len(items) else None
         replaced = _put(inner, rest, value, shown) if rest else value

@@ -55,6 +55,7 @@ class Session:
         self.store = store
         self.settings = StackSettings(project.settings_file(store.name), project.name)
         self._manager: SecretsManager | None = None
+        self.changed_urns: list[tuple[str, str]] = []
 
     def manager(self) -> SecretsManager:
         """Return the secrets manager of the stack; a stack without one gets one.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from contextlib import nullcontext
@@ -46,7 +45,7 @@ def operate(session: Session, arguments: argparse.Namespace) -> int:
         )
     if only_preview:
         outcome = _once(session, kind, arguments, preview=True)
-        _expect(arguments, outcome)
+        _expect(session, arguments, outcome)
         return 0
     with session.store.locked(lambda text: _warn(text)):
         if not skip_preview and not arguments.json:
@@ -56,7 +55,7 @@ def operate(session: Session, arguments: argparse.Namespace) -> int:
         outcome = _once(session, kind, arguments, preview=False)
     if arguments.command in ("destroy", "down", "dn"):
         _after_destroy(session, arguments)
-    _expect(arguments, outcome)
+    _expect(session, arguments, outcome)
     return 0
 
 
@@ -69,8 +68,9 @@ def _preview_first(session: Session, kind: str, arguments: argparse.Namespace) -
     if kind == "update":
         from engine import sdk
 
-        session.manager()
+        session.manager().start()
         sdk.load()
+    session.manager().key()  # a fork leaves the thread that derives it behind
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -132,7 +132,7 @@ def _once(session: Session, kind: str, arguments: argparse.Namespace, *, preview
                 display(event)
 
         outcome = operation.run(session, kind, options, events, message=arguments.message)
-    session.changed_urns = display.changed_urns  # type: ignore[attr-defined]
+    session.changed_urns = display.changed_urns
     if outcome.failed:
         failed = DeploymentFailed("the operation failed")
         if outcome.cancelled and getattr(session, "interrupted", False):
@@ -149,7 +149,7 @@ def _display(session: Session, kind: str, arguments: argparse.Namespace, *, prev
         return EventLog(out)
     palette = Palette(enabled=wants_colour(getattr(arguments, "color", "auto"), out))
     title = _TITLES[kind][0 if preview else 1]
-    print(palette("headline", f"{title} ({session.store.name}):"), file=out, flush=True)  # noqa: T201
+    print(palette("headline", f"{title} ({session.store.name}):"), file=out, flush=True)
     chosen: type[Display] = LinesDisplay
     if arguments.diff:
         chosen = DiffDisplay
@@ -162,14 +162,10 @@ def _display(session: Session, kind: str, arguments: argparse.Namespace, *, prev
     )
 
 
-def _expect(arguments: argparse.Namespace, outcome: Outcome) -> None:
+def _expect(session: Session, arguments: argparse.Namespace, outcome: Outcome) -> None:
     if arguments.expect_no_changes and outcome.changed:
-        kinds = ", ".join(f"{count} to {name}" for name, count in outcome.changes.items() if name != "same")
-        raise NoChangesExpectedError(f"no changes were expected but changes were {_found(arguments)}: {kinds}")
-
-
-def _found(_arguments: argparse.Namespace) -> str:
-    return "proposed"
+        named = "".join(f"\n  {kind} {urn_label(urn)}" for kind, urn in session.changed_urns)
+        raise NoChangesExpectedError(f"no changes were expected but changes were proposed:{named}")
 
 
 def _after_destroy(session: Session, arguments: argparse.Namespace) -> None:
@@ -181,6 +177,3 @@ def _after_destroy(session: Session, arguments: argparse.Namespace) -> None:
         )
     if getattr(arguments, "remove", False):
         session.store.remove()
-
-
-__all__ = ["json", "operate", "urn_label"]

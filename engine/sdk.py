@@ -115,7 +115,8 @@ def run_program(
         None where it ran to its end, otherwise the error to show (empty: it is shown already).
     """
     import pulumi
-    from pulumi.runtime import Settings, configure, set_all_config, stack as sdk_stack
+    from pulumi.runtime import Settings, configure, set_all_config
+    from pulumi.runtime import stack as sdk_stack
     from pulumi.runtime.settings import ROOT
 
     plain = {key: setting.value for key, setting in config.items()}

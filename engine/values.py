@@ -210,7 +210,7 @@ def fill_struct(struct: Any, properties: Properties) -> Any:
     return struct
 
 
-def _fill(target: Any, value: Value) -> None:  # noqa: PLR0912 - one case a kind of value
+def _fill(target: Any, value: Value) -> None:
     if value is None:
         target.null_value = 0
     elif isinstance(value, str):

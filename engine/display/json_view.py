@@ -94,7 +94,7 @@ class Digest:
         }
         if not self._diagnostics:
             del document["diagnostics"]
-        print(json.dumps(document, indent=2, ensure_ascii=False), file=self._out, flush=True)  # noqa: T201
+        print(json.dumps(document, indent=2, ensure_ascii=False), file=self._out, flush=True)
 
 
 def _detailed(event: StepEvent) -> dict[str, Any] | None:
@@ -125,7 +125,7 @@ class EventLog:
     def _emit(self, body: dict[str, Any]) -> None:
         self._sequence += 1
         line = {"sequence": self._sequence, "timestamp": int(time.time()), **body}
-        print(json.dumps(line, ensure_ascii=False), file=self._out, flush=True)  # noqa: T201
+        print(json.dumps(line, ensure_ascii=False), file=self._out, flush=True)
 
     def _body(self, event: object) -> dict[str, Any] | None:
         if isinstance(event, PreludeEvent):

@@ -83,7 +83,7 @@ class Display:
 
     def write(self, text: str = "") -> None:
         """Write a line."""
-        print(text, file=self.out, flush=True)  # noqa: T201 - a display prints
+        print(text, file=self.out, flush=True)
 
     def begin(self) -> None:
         """The operation begins."""
