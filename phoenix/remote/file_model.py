@@ -19,7 +19,7 @@ NAME_LIMIT = 200
 PATH_LIMIT = 3900
 """Longest path in bytes: 4,096 (PATH_MAX), less what the staged copy's name adds."""
 
-_MODE = re.compile(r"0?([0-7]{3,4})\Z")
+_MODE = re.compile(r"[0-7]{3,4}\Z")
 _ACCOUNT = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,10})\Z")
 
 
@@ -63,7 +63,7 @@ def check_mode(mode: object, where: str = "mode") -> str:
     match = _MODE.match(mode) if isinstance(mode, str) else None
     if match is None:
         raise InputError([f"{where}: {mode!r} is no file mode: give it as text in octal, like '0644'."])
-    return match[1].rjust(4, "0")
+    return match[0].rjust(4, "0")
 
 
 def check_account(name: object, where: str) -> str | None:

@@ -1,7 +1,7 @@
 """The shell scripts that managed files are made with, for any POSIX shell with coreutils or busybox. Pure.
 
 Each script's variable parts are assigned at its top, quoted; file content comes through standard input only. A step
-that fails prints ``<step>: <what the tool said>`` and exits with :data:`FAILED`.
+that fails prints ``phoenix: <step>: <what the tool said>`` and exits with :data:`FAILED`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ while IFS= read -r line; do
 done
 """
 
-_FAIL = f"""fail() {{ printf '%s: %s\\n' "$1" "$2" >&2; exit {FAILED}; }}
+_FAIL = f"""fail() {{ printf 'phoenix: %s: %s\\n' "$1" "$2" >&2; exit {FAILED}; }}
 plain() {{
   [ ! -h "$path" ] || fail kind 'it is a symbolic link'
   [ ! -d "$path" ] || fail kind 'it is a directory'
@@ -69,7 +69,7 @@ done 2>/dev/null
 trap 'rm -f -- "$stage"' EXIT
 trap 'exit 143' HUP INT TERM
 error=$( {{ set -C; dd bs=65536 conv=fsync >"$stage"; }} 2>&1 ) || fail write "$error"
-got=$(sha256sum <"$stage") || fail write 'the staged copy cannot be read'
+got=$( {{ sha256sum <"$stage"; }} 2>&1 ) || fail write "$got"
 [ "${{got%% *}}" = "$sum" ] || fail transfer 'the content arrived incomplete'
 if [ -e "$path" ] && {{ [ -z "$owner" ] || [ -z "$group" ]; }}; then
   chown "$(stat -c %u:%g -- "$path")" "$stage" 2>/dev/null || :
@@ -82,8 +82,11 @@ error=$(chmod "$mode" "$stage" 2>&1) || fail mode "$error"
 _COMMIT = f"""plain
 if [ -e "$path" ]; then
   [ ! -d "$path{ROLLBACK_SUFFIX}" ] || fail keep "$path{ROLLBACK_SUFFIX} is a directory"
-  error=$( {{ ln -- "$path" "$stage.old" || cp -p -- "$path" "$stage.old"; }} 2>&1 \\
-    && mv -f -- "$stage.old" "$path{ROLLBACK_SUFFIX}" 2>&1 ) || {{ rm -f -- "$stage.old"; fail keep "$error"; }}
+  error=$( {{ ln -- "$path" "$stage.old" || cp -p -- "$path" "$stage.old"; }} 2>&1 ) || fail keep "$error"
+  # another writer may have kept the same old file first: then mv refuses, and there is nothing left to do
+  error=$(mv -f -- "$stage.old" "$path{ROLLBACK_SUFFIX}" 2>&1) || [ "$stage.old" -ef "$path{ROLLBACK_SUFFIX}" ] \
+    || {{ rm -f -- "$stage.old"; fail keep "$error"; }}
+  rm -f -- "$stage.old"
   had=kept
 else
   had=new
@@ -95,7 +98,7 @@ echo "$had"
 """
 
 _RESTORE = f"""plain
-now=$(sha256sum <"$path") || fail restore 'the new file cannot be read'
+now=$( {{ sha256sum <"$path"; }} 2>&1 ) || fail restore "$now"
 [ "${{now%% *}}" = "$sum" ] || fail restore 'somebody else has written it since'
 if [ "$had" = kept ]; then
   error=$( {{ cp -p -- "$path{ROLLBACK_SUFFIX}" "$stage" && mv -f -- "$stage" "$path"; }} 2>&1 ) \\
@@ -114,7 +117,7 @@ error=$(chmod "$mode" "$path" 2>&1) || fail mode "$error"
 
 _REMOVE = f"""if [ -h "$path" ] || {{ [ -e "$path" ] && [ ! -f "$path" ]; }}; then echo foreign; exit 0; fi
 if [ ! -e "$path" ]; then echo absent; exit 0; fi
-now=$(sha256sum <"$path") || fail remove 'the file cannot be read'
+now=$( {{ sha256sum <"$path"; }} 2>&1 ) || fail remove "$now"
 if [ "${{now%% *}}" = "$sum" ]; then
   error=$(rm -f -- "$path" 2>&1) || fail remove "$error"
   echo removed

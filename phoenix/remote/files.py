@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
@@ -16,7 +17,7 @@ from typing import Literal
 from phoenix.errors import CommandError, PhoenixError, RemoteError
 from phoenix.remote import file_scripts
 from phoenix.remote.file_model import Decision, DesiredFile, FileState, Kind, Step, check_path, decide
-from phoenix.remote.transport import Completed, Transport, raise_for_exit
+from phoenix.remote.transport import Completed, Transport, first_line, raise_for_exit
 
 __all__ = [
     "Decision",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 Removal = Literal["removed", "absent", "orphaned", "foreign"]
+
+_FAILED_STEP = re.compile(rb"^phoenix: (\w+): (.*)", re.MULTILINE)
 
 _REMEDIES = (
     ("no space left", "free space there"),
@@ -196,7 +199,8 @@ def _run(transport: Transport, path: str, script: str, stdin: bytes = b"") -> by
 
 def _explain(transport: Transport, path: str, completed: Completed) -> str:
     """One sentence: the file, the step, what the tool said, and the remedy."""
-    step, _, said = completed.complaint.partition(": ")
+    found = _FAILED_STEP.search(completed.stderr)
+    step, said = (found[1].decode(), first_line(found[2])) if found else ("unknown", completed.complaint)
     low = said.lower()
     remedy = next((text for mark, text in _REMEDIES if mark in low), "look at it there by hand")
     verdict = "could not be put back" if step == "restore" else "is not changed"

@@ -293,6 +293,12 @@ def _explain(what: str, hop: Connection | Jump, error: Exception, limit: float) 
             f"{what}: the server's host key is not the one in {source}: if the server was installed anew, "
             f"take its key with `ssh-keyscan -p {hop.port} {hop.host}`; if not, something else answers there."
         )
+    if isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in str(error):
+        source = "hostKey" if hop.host_key is not None else f"knownHostsFile {hop.known_hosts_file}"
+        return (
+            f"{what}: the server has no host key of the kind that {source} holds: "
+            f"take another of its keys with `ssh-keyscan -p {hop.port} {hop.host}`."
+        )
     if isinstance(error, asyncssh.PermissionDenied):
         return (
             f"{what}: the server does not let {hop.user} in with the key it was offered: "
