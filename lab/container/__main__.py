@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from lab import container
-from phoenix.errors import PhoenixError
+from lab.container import core
+from lab.errors import LabError
 
 _directory = click.option(
     "--directory", type=click.Path(path_type=Path), default=Path(".lab"), show_default=True, help="The lab's files."
@@ -30,7 +30,7 @@ def cli() -> None:
 @click.option("--network", default="198.18.10", show_default=True, help="First three octets of the lab's /24.")
 def up(directory: Path, as_json: bool, inventory: Path | None, network: str) -> None:
     """Start the lab."""
-    result = container.up(directory, inventory, network_prefix=network, report=lambda line: click.echo(line, err=True))
+    result = core.up(directory, inventory, network_prefix=network, report=lambda line: click.echo(line, err=True))
     click.echo(json.dumps(result, indent=2) if as_json else f"settings: {directory / 'settings.yaml'}")
 
 
@@ -38,7 +38,7 @@ def up(directory: Path, as_json: bool, inventory: Path | None, network: str) -> 
 @_directory
 def down(directory: Path) -> None:
     """Stop the lab and remove all it made."""
-    if not container.down(directory, report=lambda line: click.echo(line, err=True)):
+    if not core.down(directory, report=lambda line: click.echo(line, err=True)):
         click.echo(f"no container lab runs from {directory}", err=True)
 
 
@@ -47,7 +47,7 @@ def down(directory: Path) -> None:
 @_json
 def status(directory: Path, as_json: bool) -> None:
     """Say what runs; exit code 3 when the lab is not up."""
-    found = container.status(directory)
+    found = core.status(directory)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
@@ -65,7 +65,7 @@ def status(directory: Path, as_json: bool) -> None:
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(directory: Path, guest: str, argv: tuple[str, ...]) -> None:
     """Run a command in a guest: a CTID, a VMID or hypervisor."""
-    prefix = container.exec_prefix(directory, guest)
+    prefix = core.exec_prefix(directory, guest)
     os.execvp(prefix[0], [*prefix, *argv])  # noqa: S606 - the caller's own command
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     """Run the command line; a mistake ends it with one sentence."""
     try:
         cli(prog_name="python -m lab.container")
-    except PhoenixError as error:
+    except LabError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
 

@@ -27,11 +27,24 @@ def hierarchies(mounts: str | None = None) -> list[Path]:
     return found
 
 
-def create(name: str) -> list[Path]:
-    """Make the group in each hierarchy; returns its directories."""
-    groups = [hierarchy / name for hierarchy in hierarchies()]
-    for group in groups:
-        group.mkdir(parents=True, exist_ok=True)
+def create(name: str, *, every: bool = False) -> list[Path]:
+    """Make the group; returns its directories.
+
+    Args:
+        name: path of the group below each hierarchy.
+        every: also in the hierarchies of single controllers, for a guest that runs a container engine: what that
+            engine makes there is then below the group, and goes with it.
+    """
+    groups = [hierarchy / name for hierarchy in (_all_hierarchies() if every else hierarchies())]
+    for group, hierarchy in zip(groups, _all_hierarchies() if every else hierarchies(), strict=True):
+        for path in reversed([group, *(parent for parent in group.parents if hierarchy in parent.parents)]):
+            path.mkdir(exist_ok=True)
+            # A group of the old cpuset controller takes no process before it has CPUs and memory nodes (cpuset(7)).
+            for setting in ("cpuset.cpus", "cpuset.mems"):
+                own, above = path / setting, path.parent / setting
+                if own.exists() and above.exists() and not own.read_text().strip():
+                    with contextlib.suppress(OSError):
+                        own.write_text(above.read_text())
     return groups
 
 

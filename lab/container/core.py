@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from lab.container import cgroups, host, machines, mounts, network, rootfs, settings, state
-from lab.container.errors import ContainerLabError
+from lab.container.errors import ContainerLabDownError, ContainerLabError
 from lab.container.host import Report
 from lab.container.machines import RUNTIME, Runtime
 from lab.container.network import Network
 from lab.container.plan import load
 from lab.container.processes import run, wait_until
+from lab.container.rootfs import Layers
 from lab.container.start import Start
 
 DEFAULT_NETWORK = "198.18.10"
@@ -32,6 +33,7 @@ def up(
     *,
     network_prefix: str = DEFAULT_NETWORK,
     traefik: Path | None = None,
+    docker: bool = True,
     owner: int | None = None,
     report: Report = _quiet,
 ) -> dict[str, Any]:
@@ -44,6 +46,7 @@ def up(
         inventory: directory with the four inventory files; None for the built-in one.
         network_prefix: first three octets of the lab's /24, out of 198.18.0.0/15.
         traefik: the binary for CT 102; default: the one of the virtual environment.
+        docker: whether the VMs get a Docker engine; where its packages cannot be had, they are without and it is said.
         owner: pid of a process without which the lab is not wanted any more; None keeps it until ``down``.
         report: is told what takes time.
 
@@ -72,7 +75,7 @@ def up(
                     f"stop that one (down --directory {known['directory']}) or give another --network."
                 )
         _remove(runtime)
-        layers = [rootfs.ensure_program(binary, "traefik", report), rootfs.ensure_base(report)]
+        layers = _layers(binary, docker, report)
         began = time.monotonic()
         try:
             result = Start(runtime, plan, directory, layers, owner).run(report)
@@ -81,6 +84,17 @@ def up(
             raise
         report(f"lab up in {time.monotonic() - began:.1f} s")
         return result
+
+
+def _layers(traefik: Path, docker: bool, report: Report) -> Layers:
+    base = rootfs.ensure_base(report)
+    engine: Path | None = None
+    if docker:
+        try:
+            engine = rootfs.ensure_docker(base, report)
+        except ContainerLabError as error:
+            report(f"the VMs are without Docker: {error}")
+    return Layers(base, rootfs.ensure_program(traefik, "traefik", report), engine)
 
 
 def down(directory: Path, *, report: Report = _quiet) -> bool:
@@ -108,11 +122,11 @@ def status(directory: Path) -> dict[str, Any]:
     """What runs of the lab of a directory.
 
     Returns:
-        ``{"up": bool, "network": str | None, "guests": {number: {"name", "address", "state", "systemd"}}}``.
+        ``{"up": bool, "network": str | None, "guests": {number: {"name", "address", "pid", "state", "systemd"}}}``.
     """
     try:
         known = state.of_directory(directory)
-    except ContainerLabError:
+    except ContainerLabDownError:
         return {"up": False, "network": None, "guests": {}}
     guests: dict[str, Any] = {}
     for number, guest in known["guests"].items():
@@ -125,6 +139,7 @@ def status(directory: Path) -> dict[str, Any]:
         guests[number] = {
             "name": guest["name"],
             "address": guest["address"],
+            "pid": guest["pid"],
             "state": "running" if (pid is not None if guest["booted"] else process.alive) else "stopped",
             "systemd": inside,
         }

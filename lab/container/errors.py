@@ -1,12 +1,18 @@
-"""Errors of the container lab, part of the product's tree (``phoenix/errors.py``)."""
+"""Errors of the container lab, part of the labs' tree (``lab/errors.py``)."""
 
 from __future__ import annotations
 
-from phoenix.errors import PhoenixError
+from lab.errors import LabDownError, LabError
 
 
-class ContainerLabError(PhoenixError):
-    """The container lab could not do what was asked; exit code 1."""
+class ContainerLabError(LabError):
+    """The container lab could not do what was asked; exit code 2."""
+
+
+class ContainerLabDownError(ContainerLabError, LabDownError):
+    """No container lab runs from a directory; exit code 3."""
+
+    exit_code = 3
 
 
 class MissingRequirementError(ContainerLabError):

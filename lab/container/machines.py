@@ -35,7 +35,9 @@ while :; do
     [ $? -eq 133 ] || read -r _ <"$start"
 done
 """
-_VM_CAPABILITIES = ("CAP_NET_ADMIN", "CAP_SYS_MODULE")
+# A VM has a kernel of its own: what a container engine inside changes in /proc/sys and /sys must be writable.
+_VM_CAPABILITIES = ("CAP_NET_ADMIN",)
+_VM_ENVIRONMENT = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "yes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,6 @@ class Boot:
         *,
         vm: bool = False,
         binds: Mapping[Path, str] | None = None,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._runtime, self._guest = runtime, guest
         self._began = time.monotonic()
@@ -132,12 +133,13 @@ class Boot:
         start = runtime.directory / "guests" / f"start-{guest}"
         start.parent.mkdir(exist_ok=True)
         os.mkfifo(start, 0o600)
-        move = " && ".join(f"echo 0 > {shlex.quote(str(group / 'cgroup.procs'))}" for group in runtime.groups(guest))
+        groups = cgroups.create(f"{runtime.cgroup}/{guest}", every=vm)
+        move = " && ".join(f"echo 0 > {shlex.quote(str(group / 'cgroup.procs'))}" for group in groups)
         self.process: Process = spawn(
             ["/bin/sh", "-c", _KEEP, "guest", str(start), move, *argv],
             cgroups=runtime.groups(f"{guest}.keeper"),
             log=runtime.log(guest),
-            env={**_ENVIRONMENT, **(environment or {}), "NOTIFY_SOCKET": str(path)},
+            env={**_ENVIRONMENT, **(_VM_ENVIRONMENT if vm else {}), "NOTIFY_SOCKET": str(path)},
         )
 
     def wait(self, seconds: float = BOOT_SECONDS) -> float:

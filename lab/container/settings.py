@@ -51,6 +51,11 @@ def compose(plan: Plan, directory: Path, host_keys: Mapping[str, KeyPair], root_
         "gateway": {"address": plan.machine("gateway").address},
         "portainer": {
             "connection": _connection(portainer, directory, host_keys),
+            "agents": {
+                machine.name: _connection(machine, directory, host_keys)
+                for machine in plan.machines
+                if machine.role == "agent"
+            },
             "serverName": plan.portainer_hostname,
             "rootFile": root_file,
         },

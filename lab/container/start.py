@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lab.container import machines, network, services, settings, state
+from lab.container import machines, network, power, roles, services, settings, state
 from lab.container.authorities import READY_SECONDS, add_name, issuing_root, listens
 from lab.container.certificates import Authority
 from lab.container.errors import ContainerLabError
@@ -18,6 +18,7 @@ from lab.container.machines import Boot, Runtime
 from lab.container.network import NAMESPACES
 from lab.container.plan import PUBLIC_AUTHORITY, Backend, Machine, Plan
 from lab.container.processes import identify, run, spawn, wait_until
+from lab.container.rootfs import Layers
 
 ROOT_FILE = "/etc/step-ca/ssl/phoenix_root_ca.crt"
 _TRUST_STORE = "/etc/ssl/certs/ca-certificates.crt"
@@ -27,20 +28,20 @@ _CHROOT = (
     'mkdir -p run/phoenix-lab && mount --bind "$1" run/phoenix-lab && hostname -F etc/hostname && '
     'shift && exec chroot . "$@"'
 )
-_TOOL = "/usr/local/lib/phoenix-lab/proxmox.py"
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 class Start:
     """One start, step by step."""
 
-    def __init__(self, runtime: Runtime, plan: Plan, directory: Path, layers: list[Path], owner: int | None) -> None:
+    def __init__(self, runtime: Runtime, plan: Plan, directory: Path, layers: Layers, owner: int | None) -> None:
         self.runtime, self.plan, self.directory, self.layers = runtime, plan, directory, layers
         self.owner = identify(owner) if owner is not None else None
         self.internal, self.public = Authority("Phoenix lab internal root"), Authority("Phoenix lab public root")
         self.client = generate()
         self.host_keys: dict[str, KeyPair] = {}
         self.guests: dict[str, dict[str, Any]] = {}
+        self.stacked: dict[str, list[Path]] = {}
 
     def run(self, report: Report) -> dict[str, Any]:
         """Do it all; returns the settings written."""
@@ -63,12 +64,14 @@ class Start:
         self._records()
         self._trust()
         self._reachable()
+        for machine in plan.machines:
+            power.keep(runtime, machine.number)
         return self._write()
 
     def _internet(self) -> None:
         """The public CA and the DNS server that the world sees."""
         runtime, address = self.runtime, self.plan.internet
-        root = machines.mount_root(runtime, "inet", self.layers[-1:])
+        root = machines.mount_root(runtime, "inet", [self.layers.base])
         machines.write(root, "/etc/hostname", "internet\n")
         issued = self.public.issue([PUBLIC_AUTHORITY, address])
         machines.write(root, "/etc/pebble/server.crt", issued.certificate)
@@ -85,12 +88,9 @@ class Start:
 
     def _hypervisor(self) -> None:
         """The hypervisor's side: sshd with ``pct`` and ``qm``, and the internal DNS server."""
-        root = machines.mount_root(self.runtime, "hv", self.layers[-1:])
+        root = machines.mount_root(self.runtime, "hv", [self.layers.base])
         self._identity(root, "hv", "hypervisor", self.plan.hypervisor)
-        machines.write(root, _TOOL, Path(machines.__file__).with_name("proxmox.py").read_text())
-        for name in ("pct", "qm"):
-            command = f'exec /usr/bin/python3 -I {_TOOL} {name} "$@"'
-            machines.write(root, f"/usr/sbin/{name}", f"#!/bin/sh\n{command}\n", 0o755)
+        roles.hypervisor(root)
         records = services.dns_server(self.plan.hypervisor, self.plan.machine("traefik").address)
         self._process("dns-internal", "hv", root, records)
         self._process("hv", "hv", root, ["/usr/sbin/sshd", "-D", "-e"])
@@ -125,38 +125,20 @@ class Start:
 
     def _prepare(self, machine: Machine) -> None:
         """Mount a guest's root and write what makes it this guest."""
-        layers = self.layers if machine.role == "traefik" else self.layers[-1:]
+        above = self.layers.traefik if machine.role == "traefik" else None
+        above = self.layers.docker if machine.kind == "vm" else above
+        layers = [layer for layer in (above, self.layers.base) if layer is not None]
+        self.stacked[machine.number] = layers
         root = machines.mount_root(self.runtime, machine.number, layers)
         self._identity(root, machine.number, machine.name.lower(), machine.address)
-        if machine.role in ("gateway", "authority"):
-            machines.write(root, "/etc/nginx/nginx.conf", services.NGINX)
-            machines.enable(root, "nginx.service")
         if machine.role == "gateway":
-            wild = [f"*.{self.plan.domain}", f"*.{self.plan.internal_domain}", self.plan.portainer_hostname]
-            issued = self.public.issue([*dict.fromkeys(wild), machine.address])
-            machines.write(root, "/etc/nginx/ssl/gateway.crt", issued.certificate)
-            machines.write(root, "/etc/nginx/ssl/gateway.key", issued.key, 0o600)
-            machines.write(root, "/etc/nginx/sites-enabled/lab.conf", services.gateway_site(self.plan))
+            roles.gateway(root, self.plan, self.public)
         elif machine.role == "authority":
-            issued = self.internal.issue([f"ca.{self.plan.internal_domain}", machine.address, "127.0.0.1"])
-            machines.write(root, "/etc/step-ca/ssl/server.crt", issued.certificate)
-            machines.write(root, "/etc/step-ca/ssl/server.key", issued.key, 0o600)
-            configuration = services.pebble(
-                "0.0.0.0",  # noqa: S104 - a namespace of its own
-                "/etc/step-ca/ssl/server.crt", "/etc/step-ca/ssl/server.key", services.DAY,
-            )  # fmt: skip
-            machines.write(root, "/etc/pebble/pebble.json", configuration)
-            machines.write(root, "/etc/nginx/sites-enabled/lab.conf", services.authority_site())
-            machines.enable(root, "pebble.service", services.PEBBLE_UNIT.format(dns=self.plan.hypervisor))
+            roles.authority(root, self.plan, self.internal)
         elif machine.role == "portainer":
-            names = [self.plan.portainer_hostname, f"portainer.{self.plan.internal_domain}", machine.address]
-            issued = self.internal.issue(list(dict.fromkeys(names)))
-            machines.write(root, "/etc/phoenix-lab/portainer.crt", issued.certificate)
-            machines.write(root, "/etc/phoenix-lab/portainer.key", issued.key, 0o600)
-            machines.write(root, "/etc/phoenix-lab/answer.json", services.answer(self.plan))
-            script = Path(machines.__file__).with_name("backends.py").read_text()
-            machines.write(root, "/usr/local/lib/phoenix-lab/backends.py", script)
-            machines.enable(root, "lab-answer.service", services.ANSWER_UNIT)
+            roles.portainer(root, self.plan, self.internal)
+        if machine.kind == "vm" and self.layers.docker is not None:
+            roles.docker(root)
 
     def _identity(self, root: Path, key: str, name: str, address: str) -> None:
         """Host name, resolver, SSH keys: what every machine has of its own."""
@@ -172,10 +154,19 @@ class Start:
         machines.write(root, "/home/phoenix_user/.ssh/authorized_keys", f"{self.client.public}\n", 0o600, owner)
 
     def _boot(self, machine: Machine) -> Boot:
-        boot = Boot(self.runtime, machine.number, vm=machine.kind == "vm")
+        binds: dict[Path, str] = {}
+        if machine.kind == "vm" and self.layers.docker is not None:
+            # Docker's own overlays cannot have their upper layers on the guest's overlay.
+            for name in ("docker", "containerd"):
+                source = self.runtime.directory / "data" / machine.number / name
+                source.mkdir(parents=True)
+                binds[source] = f"/var/lib/{name}"
+        boot = Boot(self.runtime, machine.number, vm=machine.kind == "vm", binds=binds)
         self.guests[machine.number] = {
             "name": machine.name, "address": machine.address, "kind": machine.kind, "booted": True,
             "pid": boot.process.pid, "started": boot.process.started, "config": _guest_config(machine),
+            "layers": [str(layer) for layer in self.stacked[machine.number]],
+            "data": [source.name for source in binds],
         }  # fmt: skip
         return boot
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lab.container.errors import ContainerLabError
+from lab.container.errors import ContainerLabDownError, ContainerLabError
 from lab.container.machines import RUNTIME, Runtime
 from lab.container.network import Network
 from lab.container.processes import Process
@@ -54,13 +54,13 @@ def of_directory(directory: Path) -> State:
     """The state of the lab that was started from a directory.
 
     Raises:
-        ContainerLabError: none runs from there.
+        ContainerLabDownError: none runs from there.
     """
     resolved = str(directory.resolve())
     for _, state in labs():
         if state is not None and state["directory"] == resolved:
             return state
-    raise ContainerLabError(f"No container lab runs from {directory}: start it with up.")
+    raise ContainerLabDownError(f"No container lab runs from {directory}: start it with up.")
 
 
 def process(guest: State) -> Process:
