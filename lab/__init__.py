@@ -1,0 +1,1 @@
+"""Machine-local labs: the real parts of an installation, started on loopback (local) or in namespaces (container)."""

@@ -4,87 +4,115 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from lab.errors import LabDownError, LabError
+from lab.errors import LabDownError
 from lab.kinds import KINDS, Options, kind
+from phoenix.errors import PhoenixError
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
+_F = TypeVar("_F", bound=Callable[..., Any])
+_PATH = click.Path(path_type=Path)
 
 
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+def _where(function: _F) -> _F:
+    directory = click.option(
+        "--directory",
+        type=_PATH,
+        default=_REPOSITORY / ".lab",
+        help="Where the lab keeps everything.  [default: .lab in the repository]",
+    )
+    name = click.option(
+        "--kind", "kind_name", type=click.Choice(KINDS), default="local", show_default=True,
+        help="local: loopback addresses, no root. container: real systemd containers, root only.",
+    )  # fmt: skip
+    return directory(name(function))
 
 
-def _print(record: dict[str, Any], *, as_json: bool, text: str) -> None:
-    click.echo(json.dumps(record, indent=2, sort_keys=True) if as_json else text)
-
-
-def _options(function: Any) -> Any:  # noqa: ANN401 - click's decorators are untyped in this respect
+def _what(function: _F) -> _F:
     for decorate in (
-        click.option("--kind", "kind_name", type=click.Choice(KINDS), default="local", show_default=True),
+        click.option(
+            "--ssh", type=click.Choice(["auto", "openssh", "asyncssh"]), default="auto", show_default=True,
+            help="SSH server of the local lab; auto takes OpenSSH's where it is installed and lets this user in.",
+        ),
+        click.option(
+            "--inventory", type=_PATH,
+            help="Directory with the installation's JSON files.  [default: that of the stack local]",
+        ),
+        click.option("--network", help="First numbers of all addresses.  [default: 127.10]"),
         click.option("--json", "as_json", is_flag=True, help="Print JSON for machines."),
-        click.option("--ssh", type=click.Choice(["auto", "openssh", "asyncssh"]), default="auto", show_default=True,
-                     help="Which SSH server the hosts run; auto takes OpenSSH's where it is installed."),
-        click.option("--inventory", type=click.Path(path_type=Path), default=None,
-                     help="Directory with the installation's JSON files.  [default: stacks/inventory/local]"),
-        click.option("--network", default="127.10", show_default=True, help="First two numbers of all addresses."),
-        click.option("--directory", type=click.Path(path_type=Path), default=_REPOSITORY / ".lab",
-                     help="Where the lab keeps everything.  [default: .lab in the repository]"),
     ):  # fmt: skip
         function = decorate(function)
     return function
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
-    """Machine-local lab: SSH hosts, backends and a service manager for Traefik, on loopback and without root."""
+def _report(line: str) -> None:
+    click.echo(line, err=True)
 
 
-def _up(kind_name: str, as_json: bool, options: Options) -> None:  # noqa: FBT001
+def _options(**given: Any) -> Options:
+    return Options(**given, report=_report)
+
+
+def _print(record: dict[str, Any], as_json: bool, text: str) -> None:
+    click.echo(json.dumps(record, indent=2, sort_keys=True) if as_json else text)
+
+
+def _up(kind_name: str, as_json: bool, options: Options) -> None:
     record = kind(kind_name).up(options)
     change = {
         "started": "is up",
-        "changed": "was up: its backends now follow the inventory",
+        "changed": "was up; it follows the inventory now",
         "unchanged": "is up already: nothing to do",
     }[record["change"]]
-    _print(record, as_json=as_json, text=f"The lab in {options.directory} {change}. Settings: {record['settings']}")
+    _print(record, as_json, f"The lab in {options.directory} {change}. Settings: {record['settings']}")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """A lab on this machine: SSH hosts, backends and a service manager for Traefik."""
 
 
 @cli.command()
-@_options
-def up(kind_name: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401, FBT001
-    """Start the lab, or bring it in line with a changed inventory."""
-    _up(kind_name, as_json, Options(**given))
+@_where
+@_what
+def up(kind_name: str, as_json: bool, **given: Any) -> None:
+    """Start the lab, or bring the one that is up in line with its inventory."""
+    _up(kind_name, as_json, _options(**given))
 
 
 @cli.command()
-@_options
-def reload(kind_name: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401, FBT001
-    """Apply a changed inventory to the lab that is up."""
-    options = Options(**given)
-    kind(kind_name).status(options)
+@_where
+@_what
+def reload(kind_name: str, as_json: bool, **given: Any) -> None:
+    """Apply a changed inventory to the lab that is up; exit code 3 where none is."""
+    options = _options(**given)
+    if not kind(kind_name).status(options)["up"]:
+        raise LabDownError(f"the lab in {options.directory} is not up: start it with bin/lab up.")
     _up(kind_name, as_json, options)
 
 
 @cli.command()
-@_options
-def down(kind_name: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401, FBT001
-    """End everything and empty the directory."""
-    options = Options(**given)
+@_where
+@_what
+def down(kind_name: str, as_json: bool, **given: Any) -> None:
+    """End everything the lab started and remove all it made."""
+    options = _options(**given)
     existed = kind(kind_name).down(options)
-    text = "is down" if existed else "was not up"
-    _print({"existed": existed, "directory": str(options.directory)}, as_json=as_json, text=f"The lab in {options.directory} {text}.")
+    record = {"existed": existed, "directory": str(options.directory)}
+    _print(record, as_json, f"The lab in {options.directory} {'is down' if existed else 'was not up'}.")
 
 
 @cli.command()
-@_options
-def status(kind_name: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401, FBT001
+@_where
+@_what
+def status(kind_name: str, as_json: bool, **given: Any) -> None:
     """Show what runs; exit code 0 when the lab is up, else 3."""
-    options = Options(**given)
+    options = _options(**given)
     found = kind(kind_name).status(options)
     if as_json:
         click.echo(json.dumps(found, indent=2, sort_keys=True))
@@ -96,10 +124,37 @@ def status(kind_name: str, as_json: bool, **given: Any) -> None:  # noqa: ANN401
         sys.exit(LabDownError.exit_code)
 
 
+@cli.command(name="exec", context_settings={"ignore_unknown_options": True})
+@_where
+@click.argument("host")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def exec_(kind_name: str, directory: Path, host: str, command: tuple[str, ...]) -> None:
+    """Run a COMMAND in a HOST of the lab (traefik, portainer; in the container lab a number); without one, a shell."""
+    sys.exit(kind(kind_name).exec(_options(directory=directory), host, command))
+
+
+@cli.command()
+@_where
+@click.argument("names", nargs=-1)
+@click.option("-n", "--lines", type=click.IntRange(0), default=20, show_default=True, help="Lines of each log.")
+def logs(kind_name: str, directory: Path, names: tuple[str, ...], lines: int) -> None:
+    """Show the last lines of the lab's logs: all, or those whose name begins with one of NAMES."""
+    del kind_name
+    found = sorted((directory / "log").glob("*.log"))
+    chosen = [path for path in found if not names or path.name.startswith(names)]
+    if not chosen:
+        known = ", ".join(path.stem for path in found) or "none"
+        raise LabDownError(f"{directory / 'log'} has no log of that name (there are: {known}): is the lab up?")
+    for path in chosen:
+        click.echo(click.style(f"==> {path.stem} <==", bold=True))
+        for line in path.read_text(errors="replace").splitlines()[-lines:] if lines else []:
+            click.echo(line)
+
+
 def main() -> None:
-    """Entry point: a LabError becomes one line and its exit code."""
+    """Entry point: an error raised on purpose becomes one line and its exit code."""
     try:
         cli(prog_name="lab")
-    except LabError as error:
-        _say(f"lab: {error}")
+    except PhoenixError as error:
+        click.echo(f"lab: {error}", err=True)
         sys.exit(error.exit_code)

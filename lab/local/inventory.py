@@ -63,7 +63,9 @@ def _read(path: Path, *, required: bool) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise LabError(f"{path} is missing: name a directory with the installation's JSON files (--inventory).") from None
+        raise LabError(
+            f"{path} is missing: name a directory with the installation's JSON files (--inventory)."
+        ) from None
     except (OSError, ValueError) as error:
         raise LabError(f"{path} cannot be read as JSON ({error}): mend the file.") from None
     if not isinstance(content, dict):
@@ -141,7 +143,11 @@ def read(directory: Path) -> Guests:
         names = (f"{label}.{domain}",)
         features = guest.get("features") or []
         for feature in ("traefik", "step_ca"):
-            if feature in features or (feature == "traefik" and number == 102) or (feature == "step_ca" and number == 103):
+            if (
+                feature in features
+                or (feature == "traefik" and number == 102)
+                or (feature == "step_ca" and number == 103)
+            ):
                 found[feature] = found[feature] or address
         role = guest.get("portainer_role")
         if kind == "vm" and role == "primary":

@@ -115,7 +115,8 @@ def check_directory(directory: Path) -> Path:
     bad = re.search(r"[\"'\\%$\x00-\x1f]", str(absolute))
     if bad:
         raise LabError(
-            f"--directory {str(absolute)!r} holds {bad[0]!r}, which sshd and unit files cannot carry: choose a path without it."
+            f"--directory {str(absolute)!r} holds {bad[0]!r}, which sshd and unit files cannot carry: "
+            "choose a path without it."
         )
     return absolute
 

@@ -51,15 +51,15 @@ export PATH={shlex.quote(path)}
 export HOME={shlex.quote(str(root / "root"))}
 cd "$HOME" || exit 1
 if [ -n "$SSH_ORIGINAL_COMMAND" ]; then
-    exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"
+    command=$SSH_ORIGINAL_COMMAND
+    unset SSH_ORIGINAL_COMMAND
+    exec /bin/sh -c "$command"
 fi
 exec "${{SHELL:-/bin/sh}}"
 """
 
 
-def configuration(
-    address: str, port: int, host_key: Path, authorized_keys: Path, session: Path, pid_file: Path
-) -> str:
+def configuration(address: str, port: int, host_key: Path, authorized_keys: Path, session: Path, pid_file: Path) -> str:
     """sshd_config(5) of one host.
 
     ``StrictModes no``: the lab may lie below a directory that others can write to; its own files are 0600.

@@ -104,7 +104,9 @@ def wait_until(process: Process, ready: Callable[[], bool], log: Path, seconds: 
         if not process.alive:
             raise LabError(f"{process.name} ended at once: {_last_line(log)}; the whole log is {log}.")
         if time.monotonic() > deadline:
-            raise LabError(f"{process.name} was not ready within {seconds:.0f} s: {_last_line(log)}; the whole log is {log}.")
+            raise LabError(
+                f"{process.name} was not ready within {seconds:.0f} s: {_last_line(log)}; the whole log is {log}."
+            )
         time.sleep(0.005)
 
 

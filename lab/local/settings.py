@@ -33,9 +33,7 @@ def _group_name() -> str:
         return str(os.getgid())
 
 
-def build(
-    layout: Layout, network: str, guests: Guests, host_keys: dict[str, str], inventory: Path | None
-) -> dict[str, Any]:
+def build(layout: Layout, network: str, guests: Guests, host_keys: dict[str, str], inventory: Path) -> dict[str, Any]:
     """The settings as plain data.
 
     Args:
@@ -43,7 +41,7 @@ def build(
         network: first two numbers of its addresses.
         guests: what the inventory holds.
         host_keys: public host key line by host.
-        inventory: the lab's own copy of the inventory, where it had to move addresses.
+        inventory: the inventory the lab serves: as given, or its own copy where it had to move addresses.
     """
     traefik = layout.traefik
     address = traefik_address(network)
@@ -60,6 +58,7 @@ def build(
 
     authority = guests.authority_address or f"{network}.0.10"
     settings: dict[str, Any] = {
+        "inventory": str(inventory),
         "traefik": {
             "connection": connection("traefik", address),
             "binary": str(traefik / "usr/local/bin/traefik"),
@@ -79,14 +78,14 @@ def build(
             "externalDirectory": f"https://{authority}:9000/acme/external/directory",
             "rootFile": str(layout.root_certificate),
         },
+        # There is no gateway in this lab: Traefik itself is the door.
+        "gateway": {"address": address, "port": WEBSECURE_PORT},
         "portainer": {
             "connection": connection("portainer", portainer_address(network, guests)),
             "rootFile": str(layout.root_certificate),
             "serverName": guests.portainer_names[0],
         },
     }
-    if inventory is not None:
-        settings["inventory"] = str(inventory)
     return settings
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import asyncssh
 
+from lab.local.hosts import session_environment
+
 _CHUNK = 65536
 
 
@@ -44,6 +46,22 @@ class _Server(asyncssh.SSHServer):
         return True
 
 
+class _Files(asyncssh.SFTPServer):
+    """The machine's files, with relative paths taken from the host's home, as sftp-server started there does."""
+
+    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], home: str) -> None:
+        super().__init__(channel)
+        self._home = os.fsencode(home)
+
+    def map_path(self, path: bytes) -> bytes:
+        """Make a client's path absolute."""
+        return os.path.join(self._home, path)  # noqa: PTH118 - paths are bytes here
+
+    def realpath(self, path: bytes) -> bytes:
+        """What ``pwd`` shows."""
+        return os.path.realpath(os.path.join(self._home, path))  # noqa: PTH118
+
+
 class _Sessions:
     def __init__(self, session: Path) -> None:
         self._session = session
@@ -51,7 +69,7 @@ class _Sessions:
 
     async def handle(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         """Run what a client asks for in the session script, with its input, output, signals and exit code."""
-        environment = {**os.environ, "SSH_ORIGINAL_COMMAND": process.command or ""}
+        environment = {**session_environment(), "SSH_ORIGINAL_COMMAND": process.command or ""}
         peer, own = process.get_extra_info("peername"), process.get_extra_info("sockname")
         if peer and own:
             environment["SSH_CONNECTION"] = f"{peer[0]} {peer[1]} {own[0]} {own[1]}"
@@ -64,12 +82,11 @@ class _Sessions:
             start_new_session=True,
         )
         self._running.add(child.pid)
-        assert child.stdin and child.stdout and child.stderr  # noqa: S101 - asked for just above
+        assert child.stdout is not None  # noqa: S101 - asked for just above
+        assert child.stderr is not None  # noqa: S101
         feeding = asyncio.ensure_future(_feed(process, child))
         try:
-            await asyncio.gather(
-                _copy(child.stdout, process.stdout), _copy(child.stderr, process.stderr), child.wait()
-            )
+            await asyncio.gather(_copy(child.stdout, process.stdout), _copy(child.stderr, process.stderr), child.wait())
             status = child.returncode or 0
             if status < 0:
                 process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
@@ -158,7 +175,7 @@ async def _listen(configuration: dict[str, Any]) -> tuple[_Sessions, asyncssh.SS
         server_factory=lambda: _Server(configuration["user"], configuration["authorized_keys"]),
         server_host_keys=[configuration["host_key"]],
         process_factory=sessions.handle,
-        sftp_factory=True,
+        sftp_factory=lambda channel: _Files(channel, configuration["home"]),
         allow_scp=True,
         encoding=None,
         line_editor=False,

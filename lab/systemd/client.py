@@ -15,7 +15,8 @@ def _systemctl(address: str, arguments: list[str]) -> int:
         connection.connect(address)
     except OSError as error:
         sys.stderr.write(
-            f"Failed to connect to the lab's service manager at {address}: {error.strerror}: start the lab with bin/lab up.\n"
+            f"Failed to connect to the lab's service manager at {address}: {error.strerror}: "
+            "start the lab with bin/lab up.\n"
         )
         return 1
     with connection:

@@ -5,30 +5,18 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lab.systemd import show
-from lab.systemd.definition import signal_number
+from lab.systemd.command_line import CommandLine, UsageError, read
 from lab.systemd.install import Changes, InstallError
 from lab.systemd.manager import Manager, UnitError
+from lab.systemd.reader import signal_number
 from lab.systemd.service import Service
 from lab.systemd.sockets import SocketUnit
 from lab.systemd.unit import CANCELED, DEPENDENCY, DONE, INACTIVE_STATES, INVALID, SKIPPED, TIMEOUT, Unit
 from lab.systemd.unit_file import UnitSyntaxError
 
-_SUFFIXES = (
-    ".service",
-    ".socket",
-    ".target",
-    ".timer",
-    ".mount",
-    ".path",
-    ".slice",
-    ".scope",
-    ".device",
-    ".automount",
-    ".swap",
-)
 _REASONS = {
     "exit-code": "the control process exited with error code",
     "signal": "a fatal signal was delivered to the control process",
@@ -39,13 +27,6 @@ _REASONS = {
     "protocol": "the service did not take the steps required by its unit configuration",
     "start-limit-hit": "start of the service was attempted too often",
 }
-_WITH_VALUE = {"-p": "property", "--property": "property", "-P": "value-of", "-n": "lines", "--lines": "lines",
-               "-s": "signal", "--signal": "signal", "--kill-whom": "whom", "--kill-who": "whom", "-t": "type",
-               "--type": "type", "--state": "state", "-o": "output", "--output": "output", "--job-mode": "mode"}  # fmt: skip
-_FLAGS = {"-q": "quiet", "--quiet": "quiet", "--now": "now", "--value": "value", "--no-block": "no-block",
-          "-a": "all", "--all": "all", "-f": "force", "--force": "force", "--failed": "failed"}  # fmt: skip
-_IGNORED = {"--no-pager", "--no-legend", "--legend=false", "-l", "--full", "--system", "--plain", "--no-ask-password",
-            "--no-warn", "--wait", "--no-reload", "-r", "--recursive", "-i", "--runtime-ok", "--no-wall"}  # fmt: skip
 
 
 @dataclass
@@ -57,71 +38,13 @@ class Reply:
     err: str = ""
 
 
-@dataclass
-class CommandLine:
-    """A parsed command line."""
-
-    verb: str = ""
-    names: list[str] = field(default_factory=list)
-    flags: set[str] = field(default_factory=set)
-    values: dict[str, list[str]] = field(default_factory=dict)
-
-    def value(self, name: str, default: str = "") -> str:
-        """The last value of an option."""
-        return self.values.get(name, [default])[-1]
-
-
-class UsageError(Exception):
-    """A command line that is not understood."""
-
-
-def read(arguments: list[str]) -> CommandLine:
-    """Parse systemctl's arguments.
-
-    Raises:
-        UsageError: an option is unknown, or lacks its value.
-    """
-    line = CommandLine()
-    queue = list(arguments)
-    words: list[str] = []
-    while queue:
-        word = queue.pop(0)
-        name, equals, value = word.partition("=")
-        if word == "--":
-            words += queue
-            break
-        if word in _IGNORED:
-            continue
-        if word in _FLAGS:
-            line.flags.add(_FLAGS[word])
-        elif name in _WITH_VALUE and (equals or not name.startswith("--") or queue):
-            if not equals:
-                if not queue:
-                    raise UsageError(f"option requires an argument -- '{name.lstrip('-')}'")
-                value = queue.pop(0)
-            line.values.setdefault(_WITH_VALUE[name], []).append(value)
-        elif word[:2] in _WITH_VALUE and len(word) > 2 and word[1] != "-":
-            line.values.setdefault(_WITH_VALUE[word[:2]], []).append(word[2:])
-        elif word.startswith("-") and len(word) > 1:
-            raise UsageError(
-                f"unrecognized option '{word}'" if word.startswith("--") else f"invalid option -- '{word[1:]}'"
-            )
-        else:
-            words.append(word)
-    line.verb = words[0] if words else "list-units"
-    line.names = [_mangle(word) for word in words[1:]]
-    return line
-
-
-def _mangle(name: str) -> str:
-    return name if name.endswith(_SUFFIXES) or "*" in name else f"{name}.service"
-
-
 class Systemctl:
     """Answers systemctl's commands for one manager."""
 
     def __init__(self, manager: Manager) -> None:
         self.manager = manager
+        # What runs on after its command was answered: --no-block.
+        self._kept: set[asyncio.Future[Reply]] = set()
         self._verbs: dict[str, Callable[[CommandLine], Awaitable[Reply]]] = {
             "daemon-reload": self._daemon_reload,
             "daemon-reexec": self._daemon_reload,
@@ -193,8 +116,6 @@ class Systemctl:
             "".join(reply.out for reply in replies),
             "".join(reply.err for reply in replies),
         )
-
-    _kept: set[asyncio.Future[Reply]] = set()  # noqa: RUF012 - holds what runs on after its command was answered
 
     async def _one_job(self, verb: str, name: str) -> Reply:
         manager = self.manager

@@ -7,14 +7,16 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 from lab.systemd import spawn
-from lab.systemd.definition import Definition, files_of, load, stamp
+from lab.systemd.definition import files_of, load, stamp
 from lab.systemd.install import Installer
 from lab.systemd.journal import Journal
 from lab.systemd.service import Service
+from lab.systemd.settings import Definition
 from lab.systemd.sockets import SocketUnit
 from lab.systemd.unit import DEPENDENCY, DONE, FAILED, INACTIVE_STATES, SKIPPED, Target, Unit
 
@@ -60,7 +62,7 @@ class Manager:
         self.started = time.time()
         self._children: dict[int, asyncio.Future[int]] = {}
         self._wanted: frozenset[str] = frozenset()
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def boot(self) -> None:
         """Become the reaper of all that is started from here on, and reach the usual targets."""
@@ -152,8 +154,8 @@ class Manager:
         with contextlib.suppress(UnitError):
             await self.start(name)
 
-    def _background(self, coroutine: object) -> None:
-        task: asyncio.Task[object] = asyncio.ensure_future(coroutine)  # type: ignore[arg-type]
+    def _background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -83,9 +83,8 @@ def properties(manager: Manager, unit: Unit) -> dict[str, str]:
         found[f"{key}Timestamp"] = _when(moment)
         found[f"{key}TimestampMonotonic"] = str(_monotonic(moment))
     if definition.load_error:
-        found["LoadError"] = (
-            f'org.freedesktop.systemd1.{"NoSuchUnit" if definition.load_state == "not-found" else "BadUnitSetting"} "{definition.load_error}"'
-        )
+        error = "NoSuchUnit" if definition.load_state == "not-found" else "BadUnitSetting"
+        found["LoadError"] = f'org.freedesktop.systemd1.{error} "{definition.load_error}"'
     if isinstance(unit, Service):
         found |= _service_properties(manager, unit)
     elif isinstance(unit, SocketUnit):
@@ -111,7 +110,7 @@ def _monotonic(moment: float) -> int:
 
 
 def _service_properties(manager: Manager, unit: Service) -> dict[str, str]:
-    settings, status = unit.settings, unit.exec_main_status
+    settings, status = unit.settings, unit.execution.exec_main_status
     signaled = status is not None and os.WIFSIGNALED(status)
     code = "0" if status is None else ("2" if signaled else "1")
     number = 0 if status is None else (os.WTERMSIG(status) if signaled else os.WEXITSTATUS(status))
@@ -130,19 +129,19 @@ def _service_properties(manager: Manager, unit: Service) -> dict[str, str]:
         "WatchdogUSec": _span(settings.watchdog),
         "NotifyAccess": settings.notify_access,
         "RemainAfterExit": _bool(settings.remain_after_exit),
-        "MainPID": str(unit.main_pid),
-        "ControlPID": str(unit.control_pid),
-        "ExecMainPID": str(unit.exec_main_pid),
+        "MainPID": str(unit.execution.main_pid),
+        "ControlPID": str(unit.execution.control_pid),
+        "ExecMainPID": str(unit.execution.exec_main_pid),
         "ExecMainCode": code,
         "ExecMainStatus": str(number),
-        "ExecMainStartTimestamp": _when(unit.exec_main_start),
-        "ExecMainStartTimestampMonotonic": str(_monotonic(unit.exec_main_start)),
-        "ExecMainExitTimestamp": _when(unit.exec_main_exit),
+        "ExecMainStartTimestamp": _when(unit.execution.exec_main_start),
+        "ExecMainStartTimestampMonotonic": str(_monotonic(unit.execution.exec_main_start)),
+        "ExecMainExitTimestamp": _when(unit.execution.exec_main_exit),
         "NRestarts": str(unit.restarts),
         "Result": unit.result,
         "ReloadResult": unit.reload_result,
         "StatusText": unit.status_text,
-        "InvocationID": unit.invocation,
+        "InvocationID": unit.execution.invocation,
         "User": settings.user,
         "Group": settings.group,
         "UMask": f"{settings.umask:04o}",
@@ -160,7 +159,7 @@ def _service_properties(manager: Manager, unit: Service) -> dict[str, str]:
         "ExecStart": _exec(unit, "start"),
         "ExecReload": _exec(unit, "reload"),
         "ExecStop": _exec(unit, "stop"),
-        "TasksCurrent": str(len(spawn.members(unit.invocation))) if unit.main_pid else "[not set]",
+        "TasksCurrent": str(len(spawn.members(unit.execution.invocation))) if unit.execution.main_pid else "[not set]",
     }
 
 
@@ -207,15 +206,15 @@ def status(manager: Manager, unit: Unit, lines: int) -> str:
 
 def _service_status(unit: Service) -> list[str]:
     out = []
-    if unit.exec_main_status is not None and not unit.main_pid:
-        shown = os.waitstatus_to_exitcode(unit.exec_main_status)
+    if unit.execution.exec_main_status is not None and not unit.execution.main_pid:
+        shown = os.waitstatus_to_exitcode(unit.execution.exec_main_status)
         code = "killed" if shown < 0 else "exited"
-        out.append(f"   Main PID: {unit.exec_main_pid} (code={code}, status={abs(shown)})")
-    if unit.main_pid:
-        out.append(f"   Main PID: {unit.main_pid} ({spawn.comm(unit.main_pid)})")
+        out.append(f"   Main PID: {unit.execution.exec_main_pid} (code={code}, status={abs(shown)})")
+    if unit.execution.main_pid:
+        out.append(f"   Main PID: {unit.execution.main_pid} ({spawn.comm(unit.execution.main_pid)})")
     if unit.status_text:
         out.append(f'     Status: "{unit.status_text}"')
-    pids = spawn.members(unit.invocation) if unit.main_pid else []
+    pids = spawn.members(unit.execution.invocation) if unit.execution.main_pid else []
     if pids:
         out.append(f"      Tasks: {len(pids)}")
         out += [f"             {'└─' if pid == pids[-1] else '├─'}{pid} {_command_line(pid)}" for pid in pids]

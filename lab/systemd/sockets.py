@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from lab.systemd.definition import Definition, SocketSettings
+from lab.systemd.settings import Definition, SocketSettings
 from lab.systemd.unit import DONE, FAILED, Keeper, Unit
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^]]+)\]|(?P<four>[^:/]+)):(?P<port>\d+)|(?P<only>\d+)")
@@ -57,9 +57,8 @@ class SocketUnit(Unit):
                 self.sockets.append(self._open(address, socket.SOCK_DGRAM))
         except (OSError, ValueError) as error:
             self._close()
-            self.log(
-                f"{self.name}: Failed to create listening socket ({address}): {getattr(error, 'strerror', None) or error}"
-            )
+            reason = getattr(error, "strerror", None) or error
+            self.log(f"{self.name}: Failed to create listening socket ({address}): {reason}")
             self._fail("resources")
             return FAILED
         self.log(f"Listening on {self.label}.")

@@ -22,6 +22,8 @@ STEPS = {
     EXIT_USER: "USER",
 }
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Stands in a Program's identity for a user that does not exist.
+NO_SUCH_USER = -2
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LISTEN_FDS_START = 3
 
@@ -138,15 +140,19 @@ def _limits(program: Program) -> None:
     if program.open_files is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = program.open_files
-        if os.geteuid() and hard != resource.RLIM_INFINITY:
-            wanted = min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted if not os.geteuid() else max(wanted, hard)))
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, hard)))
+        except (ValueError, OSError):
+            # Without the capability systemd takes the closest limit it may set.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
 
 
 def _identity(program: Program) -> None:
     if program.identity is None:
         return
     uid, gid, name = program.identity
+    if NO_SUCH_USER in {uid, gid}:
+        raise KeyError(f"no such user: {name}")
     if (uid, gid) == (os.geteuid(), os.getegid()):
         return
     if os.geteuid() == 0:
@@ -178,7 +184,7 @@ def _execute(program: Program) -> tuple[int, str]:
     if "/" not in path:
         path = next((found for base in SEARCH_PATH.split(":") if os.access(found := f"{base}/{path}", os.X_OK)), path)
     try:
-        os.execve(path, program.arguments, environment)
+        os.execve(path, program.arguments, environment)  # noqa: S606 - starting programs is its purpose
     except OSError as error:
         return EXIT_EXEC, error.strerror or str(error)
 

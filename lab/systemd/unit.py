@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lab.systemd.definition import Definition
+from lab.systemd.settings import Definition
 
 if TYPE_CHECKING:
     from lab.systemd.journal import Journal
