@@ -15,7 +15,7 @@ from phoenix.errors import InputError
 from phoenix.inventory import Inventory, load
 from phoenix.remote.connection import Connection
 from phoenix.settings import Settings, parse
-from phoenix.settings_files import PROJECT, with_settings_file
+from phoenix.settings_files import PROJECT, inventory_directory, with_settings_file
 
 SETTINGS_KEYS = tuple(sorted(field.alias or name for name, field in Settings.model_fields.items() if not field.exclude))
 
@@ -57,12 +57,10 @@ def read_program(project: Path) -> Program:
 def _read(project: Path) -> Program:
     source = f"stacks/Pulumi.{pulumi.get_stack()}.yaml"
     settings = parse(with_settings_file(stack_values(), project), source)
-    if settings.inventory is None:
-        raise InputError([f"{source}: phoenix:inventory is missing: set it to the directory of the JSON files."])
     connection = settings.traefik.connection
     if connection is None:
         raise InputError([f"{source}: phoenix:traefik.connection is missing: say how Traefik's container is reached."])
-    inventory = load(project / settings.inventory)
+    inventory = load(inventory_directory(settings, project, pulumi.get_stack()))
     portainer = settings.portainer.connection
     return Program(
         settings=settings,

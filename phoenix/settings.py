@@ -6,78 +6,31 @@ written in camelCase there and in snake_case here. :func:`parse` is pure; :mod:`
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import Field, SecretStr, ValidationError
 
-from phoenix import names
 from phoenix.errors import InputError
-from phoenix.inventory.load import sentences
 from phoenix.inventory.models import Hostname, Port, Scheme
+from phoenix.inventory.sentences import sentences
 from phoenix.remote.connection import Connection
-
-AbsolutePath = Annotated[str, AfterValidator(names.absolute_path)]
-Account = Annotated[str, AfterValidator(names.account)]
-IpAddress = Annotated[str, AfterValidator(names.address)]
-RouterName = Annotated[str, AfterValidator(names.router_part)]
-Environment = Literal["development", "testing", "production"]
-ENVIRONMENTS: tuple[Environment, ...] = ("development", "testing", "production")
-
-_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9.]*):(?P<port>[0-9]{1,5})")
-_DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))+|0")
-_CIDR_LIMIT = "must be an IP address or a network such as 10.0.0.0/24"
-
-
-def _listen_address(value: str) -> str:
-    match = _LISTEN.fullmatch(value)
-    if not match:
-        raise ValueError('must be a listen address such as ":443" or "127.0.0.1:8080"')
-    names.port(match["port"])
-    if match["host"]:
-        names.address(match["host"].strip("[]"))
-    return value
-
-
-def _network(value: str) -> str:
-    import ipaddress
-
-    try:
-        return str(ipaddress.ip_network(value)) if "/" in value else str(ipaddress.ip_address(value))
-    except ValueError:
-        raise ValueError(_CIDR_LIMIT) from None
-
-
-def _https_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?", value):
-        raise ValueError('must be a URL such as "https://ca.internal.example.test:9000"')
-    return value.rstrip("/")
-
-
-def _duration(value: str) -> str:
-    if not _DURATION.fullmatch(value):
-        raise ValueError('must be a duration such as "500ms", "10s" or "1m"')
-    return value
-
-
-ListenAddress = Annotated[str, AfterValidator(_listen_address)]
-Network = Annotated[str, AfterValidator(_network)]
-Url = Annotated[str, AfterValidator(_https_url)]
-Duration = Annotated[str, AfterValidator(_duration)]
-
-
-class SettingsModel(BaseModel):
-    """Base of the settings: camelCase keys; unknown ones are refused, since a misspelt one would have no effect."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+from phoenix.settings_types import (
+    AbsolutePath,
+    Account,
+    Duration,
+    EMail,
+    Environment,
+    IpAddress,
+    ListenAddress,
+    Network,
+    RouterName,
+    ServerName,
+    SettingsModel,
+    Url,
+    UrlPath,
+    Version,
+)
 
 
 class TraefikSettings(SettingsModel):
@@ -102,7 +55,7 @@ class TraefikSettings(SettingsModel):
     """
 
     connection: Connection | None = None
-    version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] = "3.7.15"
+    version: Version = "3.7.15"
     binary: AbsolutePath = "/usr/local/bin/traefik"
     config_directory: AbsolutePath = "/etc/traefik"
     state_directory: AbsolutePath = "/var/lib/traefik"
@@ -147,7 +100,7 @@ class CertificateAuthoritySettings(SettingsModel):
     """
 
     url: Url | None = None
-    directory: str = "/acme/acme/directory"
+    directory: UrlPath = "/acme/acme/directory"
     root_file: AbsolutePath = "/etc/step-ca/ssl/phoenix_root_ca.crt"
     certificates_duration: Annotated[int, Field(ge=1, le=24 * 397)] = 24
     external_directory: Url | None = None
@@ -180,7 +133,7 @@ class RouteSettings(SettingsModel):
         port: another port of the backend.
         entry_points: entry points to listen on.
         middlewares: names from ``phoenix:middlewares``, in order.
-        server_name: the name an https backend's certificate must carry; by default the host name.
+        server_name: the name, or address, an https backend's certificate must carry; by default the host name.
         root_file: the CA of an https backend, a path in Traefik's container.
         insecure_skip_verify: do not verify the https backend at all.
     """
@@ -192,7 +145,7 @@ class RouteSettings(SettingsModel):
     port: Port | None = None
     entry_points: tuple[str, ...] = ()
     middlewares: tuple[RouterName, ...] = ()
-    server_name: Hostname | None = None
+    server_name: ServerName | None = None
     root_file: AbsolutePath | None = None
     insecure_skip_verify: bool | None = None
 
@@ -203,8 +156,17 @@ class PortainerSettings(SettingsModel):
     Attributes:
         connection: how the server's VM is reached.
         agents: how each agent's VM is reached, by VM name.
-        deploy_command: what brings the server up on its VM; by default nothing is run there.
-        server_name: the name on its own certificate; by default its host name.
+        deploy_command: a script of your own that brings the server up on its VM, in place of the Compose projects
+            that the program makes.
+        server_image: the server's image, pinned; by default the inventory's where it is pinned.
+        agent_image: the agents' image, likewise.
+        directory: where the Compose project lies on each VM.
+        certificate_file: the server's own certificate, a PEM file on this machine; it is pushed to the VM.
+        key_file: its key, likewise.
+        admin_password: the first password of the admin account.
+        agent_secret: what server and agents share, so that an agent answers to its own server only.
+        remove_data_on_destroy: remove Portainer's data volume when the stack is destroyed.
+        server_name: the name, or address, on its own certificate; by default its host name.
         root_file: the CA of its own certificate, a path in Traefik's container; by default the internal CA.
         insecure_skip_verify: do not verify its certificate.
         compose_directory: where the Docker stacks' compose files lie on this machine.
@@ -213,7 +175,15 @@ class PortainerSettings(SettingsModel):
     connection: Connection | None = None
     agents: dict[str, Connection] = {}
     deploy_command: str | None = None
-    server_name: Hostname | None = None
+    server_image: str | None = None
+    agent_image: str | None = None
+    directory: AbsolutePath = "/opt/phoenix/portainer"
+    certificate_file: str | None = None
+    key_file: str | None = None
+    admin_password: SecretStr | None = None
+    agent_secret: SecretStr | None = None
+    remove_data_on_destroy: bool = False
+    server_name: ServerName | None = None
     root_file: AbsolutePath | None = None
     insecure_skip_verify: bool = False
     compose_directory: str | None = None
@@ -240,7 +210,7 @@ class Settings(SettingsModel):
     internal_domain: Hostname | None = None
     environment: Environment = "production"
     docker_environments: tuple[Environment, ...] = ()
-    acme_email: Annotated[str, Field(pattern=r"^[^@\s{}]+@[^@\s{}]+$")] | None = None
+    acme_email: EMail | None = None
     traefik: TraefikSettings = TraefikSettings()
     certificate_authority: CertificateAuthoritySettings = CertificateAuthoritySettings()
     gateway: GatewaySettings = GatewaySettings()
@@ -263,21 +233,28 @@ def parse(values: Mapping[str, Any], source: str) -> Settings:
     """Settings from plain data.
 
     Args:
-        values: camelCase keys without the ``phoenix:`` in front.
+        values: camelCase keys without the ``phoenix:`` in front; null, and at the top empty text, is as if absent.
         source: file they came from, for messages.
 
     Raises:
         InputError: with one sentence for each unknown key and each wrong value.
     """
-    present = {key: value for key, value in values.items() if value is not None}
+    present = {key: _without_nulls(value) for key, value in values.items() if value is not None and value != ""}
+    mistakes = []
+    settings = Settings(source=source)
     try:
-        return Settings.model_validate({**present, "source": source})
+        settings = Settings.model_validate({**present, "source": source})
     except ValidationError as error:
-        raise InputError([_with_known_keys(text) for text in sentences(f"{source}: phoenix", present, error)]) from None
+        mistakes = sentences(f"{source}: phoenix", present, error)
+    if "source" in present:
+        mistakes.append(f"{source}: phoenix: source is no setting: see docs/configuration.md for the right name.")
+    if mistakes:
+        raise InputError(mistakes)
+    return settings
 
 
-def _with_known_keys(sentence: str) -> str:
-    return sentence.replace(
-        "it extra inputs are not permitted; correct it there.",
-        "there is no such setting; see phoenix/settings.py or docs/configuration.md for the right name, or remove it.",
-    )
+def _without_nulls(value: Any) -> Any:
+    """``value`` without the nulls of its mappings: a key without a value leaves the default."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return value

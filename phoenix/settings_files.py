@@ -110,6 +110,22 @@ def _without_secrets(value: Any) -> Any:
     return value
 
 
+def inventory_directory(settings: Settings, project: Path, stack: str) -> Path:
+    """Where a stack's inventory lies: as configured, else ``stacks/inventory/<stack>``.
+
+    Raises:
+        InputError: neither is there.
+    """
+    if settings.inventory:
+        return project / settings.inventory
+    default = project / "stacks" / "inventory" / stack
+    if not default.is_dir():
+        raise InputError(
+            [f"{settings.source}: phoenix:inventory is missing: set it to the directory with the hypervisor's JSON files."]
+        )
+    return default
+
+
 def stack_settings(project: Path, stack: str) -> Settings:
     """A stack's settings, read from files only.
 

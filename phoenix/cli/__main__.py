@@ -18,9 +18,7 @@ from phoenix.errors import InputError, PhoenixError
 def main() -> int:
     """Run the command line; every expected error becomes its sentences on stderr and an exit code."""
     try:
-        phoenix.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
+        code = phoenix.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -34,7 +32,7 @@ def main() -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _colour() -> bool | None:
