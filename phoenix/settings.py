@@ -173,7 +173,7 @@ class PortainerSettings(SettingsModel):
     """
 
     connection: Connection | None = None
-    agents: dict[str, Connection] = {}
+    agents: dict[str, Connection] = Field(default_factory=dict)
     deploy_command: str | None = None
     server_image: str | None = None
     agent_image: str | None = None
@@ -214,7 +214,7 @@ class Settings(SettingsModel):
     traefik: TraefikSettings = TraefikSettings()
     certificate_authority: CertificateAuthoritySettings = CertificateAuthoritySettings()
     gateway: GatewaySettings = GatewaySettings()
-    routes: dict[RouterName, RouteSettings] = {}
+    routes: dict[RouterName, RouteSettings] = Field(default_factory=dict)
     portainer: PortainerSettings = PortainerSettings()
     ssh_private_key: SecretStr | None = None
 
