@@ -1,12 +1,18 @@
-"""The whole configuration of one stack: inventory and settings in, three checked files out. Pure."""
+"""The whole configuration of one stack: inventory and settings in, three checked files out.
+
+:func:`configure` is pure; :func:`read` reads an inventory's directory first and names all mistakes of both at once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from phoenix.errors import InputError
+from phoenix.inventory.load import examine_directory
 from phoenix.inventory.models import Inventory
-from phoenix.routes import Route, build_routes, internal_domain
+from phoenix.routes import Route, examine_routes, internal_domain
 from phoenix.settings import Settings
 from phoenix.traefik import checks, document, dynamic, static, unit
 
@@ -52,13 +58,38 @@ def configure(inventory: Inventory, settings: Settings) -> Configuration:
     Raises:
         InputError: with one sentence for each mistake in the inventory, the settings, or between the files.
     """
-    routes = build_routes(inventory, settings)
+    configuration, mistakes = _examine(inventory, settings, complete=True)
+    if mistakes:
+        raise InputError(mistakes)
+    return configuration
+
+
+def read(directory: Path, settings: Settings) -> tuple[Inventory, Configuration]:
+    """The inventory of a directory and what it configures.
+
+    Raises:
+        InputError: with one sentence for each mistake in any of the files, the routes or the settings.
+    """
+    inventory, mistakes = examine_directory(directory)
+    if inventory is None:
+        raise InputError(mistakes)
+    configuration, more = _examine(inventory, settings, complete=not mistakes)
+    if mistakes or more:
+        raise InputError([*mistakes, *more])
+    return inventory, configuration
+
+
+def _examine(inventory: Inventory, settings: Settings, *, complete: bool) -> tuple[Configuration, list[str]]:
+    """The configuration of all that is right, and a sentence for each mistake."""
+    routes, mistakes = examine_routes(inventory, settings, complete=complete)
     domain = internal_domain(inventory, settings)
     gateway = static.gateway_address(inventory, settings)
     static_data = static.static_config(settings, domain, gateway)
     dynamic_data = dynamic.dynamic_config(routes)
-    checks.check(f"{settings.source}: traefik.yml", static_data, f"{settings.source}: dynamic_conf.yml", dynamic_data)
-    return Configuration(
+    mistakes += checks.mistakes(
+        f"{settings.source}: traefik.yml", static_data, f"{settings.source}: dynamic_conf.yml", dynamic_data
+    )
+    configuration = Configuration(
         internal_domain=domain,
         gateway=gateway,
         routes=routes,
@@ -68,3 +99,4 @@ def configure(inventory: Inventory, settings: Settings) -> Configuration:
         dynamic_text=document.dump(dynamic_data),
         unit_text=unit.render(settings.traefik),
     )
+    return configuration, mistakes

@@ -23,18 +23,22 @@ def hostname(value: str) -> str:
         value: for example ``Portainer.example.test``.
 
     Raises:
-        ValueError: a label is empty, longer than 63 characters or holds another character than a letter, a digit
-            or an inner hyphen, or the whole is longer than 253 characters.
+        ValueError: a label is empty, longer than 63 characters or holds another character than an ASCII letter, a
+            digit or an inner hyphen, the last one is a number, or the whole is longer than 253 characters.
     """
-    lowered = value.lower().removesuffix(".")
+    # lower() turns some other letters, such as the Kelvin sign, into ASCII ones.
+    lowered = value.lower().removesuffix(".") if value.isascii() else value
     if not lowered or len(lowered) > 253:
         raise ValueError("must be a host name of 1 to 253 characters")
-    for label in lowered.split("."):
+    labels = lowered.split(".")
+    for label in labels:
         if not _LABEL.fullmatch(label):
             raise ValueError(
-                f"must be a host name whose labels hold only letters, digits and inner hyphens, 63 characters "
+                f"must be a host name whose labels hold only letters a to z, digits and inner hyphens, 63 characters "
                 f"at most (the label {label!r} is not)"
             )
+    if labels[-1].isdigit():
+        raise ValueError("must be a host name, not an address: its last label must hold a letter")
     return lowered
 
 
@@ -83,6 +87,43 @@ def address(value: str) -> str:
         return str(ipaddress.ip_interface(value).ip)
     except ValueError:
         raise ValueError('must be a static IP address such as "10.0.0.12/24"') from None
+
+
+def guest_address(value: str) -> str:
+    """The address of a machine that requests are sent to, without its prefix length.
+
+    Raises:
+        ValueError: it is none that one machine can have, such as ``0.0.0.0`` or a multicast address, or it holds
+            for one network interface only (``fe80::1%eth0``).
+    """
+    plain = address(value)
+    parsed = ipaddress.ip_address(plain)
+    if parsed.is_unspecified or parsed.is_multicast or "%" in value or (parsed.version == 6 and parsed.is_link_local):
+        raise ValueError('must be the address of one machine, such as "10.0.0.12/24"')
+    return plain
+
+
+def server_name(value: str) -> str:
+    """The name an https server's certificate must carry: a host name, or an IP address where it carries one.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        return hostname(value)
+
+
+def printable(text: str, limit: int = 200) -> str:
+    r"""A text for messages and terminals: line breaks, escape sequences and the like become visible.
+
+    Returns:
+        The text on one line, every character that is not printable as a Python escape (``\n``, ``\x1b``), cut
+        after ``limit`` characters.
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
+    return shown if len(shown) <= limit else f"{shown[: limit - 3]}..."
 
 
 def absolute_path(value: str) -> str:

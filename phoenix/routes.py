@@ -15,13 +15,16 @@ A stack overrides any of it per router (:class:`phoenix.settings.RouteSettings`)
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from phoenix import names
 from phoenix.errors import InputError
 from phoenix.inventory.load import HYPERVISOR_FILE, LXC_FILE, VM_FILE
-from phoenix.inventory.models import Guest, Inventory, Scheme, Vm
+from phoenix.inventory.models import Guest, Inventory, Scheme
+from phoenix.inventory.sentences import shown
 from phoenix.settings import RouteSettings, Settings
 
 INTERNAL_RESOLVER = "internal-resolver"
@@ -119,32 +122,34 @@ def resolver_for(hostname: str, domain: str) -> str:
 
 
 def mapped_port(mapping: str | int) -> int | None:
-    """The container side of a port mapping in Docker's notation.
+    """The container side of a port mapping in Docker's notation (https://docs.docker.com/reference/cli/docker/container/run/#publish).
 
     Args:
-        mapping: ``"8001:8000"``, ``"8000"``, ``8000``, ``"127.0.0.1:8000:8000"``, ``"[::1]:8000:8000"``, each with
-            ``/tcp`` or ``/udp`` behind it.
+        mapping: ``"8001:8000"``, ``"8000"``, ``8000``, ``"127.0.0.1:8000:8000"``, ``"127.0.0.1::8000"``,
+            ``"[::1]:8000:8000"``, ``"8000-8010:8000"``, each with ``/tcp``, ``/udp`` or ``/sctp`` behind it.
 
     Returns:
-        The port, or None for a mapping of UDP, which HTTP cannot use.
+        The port, or None for a mapping of UDP or SCTP, which HTTP/1.1 and HTTP/2 cannot use.
 
     Raises:
-        ValueError: it is no such mapping, or a range of ports.
+        ValueError: it is no such mapping, or its container side is a range of ports.
     """
-    text, _, protocol = str(mapping).strip().partition("/")
-    if protocol not in ("", "tcp", "udp"):
-        raise ValueError('must end in nothing, "/tcp" or "/udp"')
-    guest_side = text.rpartition(":")[2]
-    if "-" in guest_side:
-        raise ValueError('must be one port, not a range; name the one to route in "traefik_service"')
+    text, slash, protocol = str(mapping).strip().partition("/")
+    if slash and protocol.lower() not in ("tcp", "udp", "sctp"):
+        raise ValueError('must end in nothing, "/tcp", "/udp" or "/sctp"')
+    rest, _, guest_side = text.rpartition(":")
+    interface, _, host_side = rest.rpartition(":")
+    if re.fullmatch(r"[0-9]+-[0-9]+", guest_side):
+        raise ValueError('must lead to one port, not a range; name the one to route in "traefik_service"')
     try:
+        for port in host_side.split("-", 1) if host_side else ():
+            names.port(port)
+        if interface:
+            ipaddress.ip_address(interface[1:-1] if interface[:1] + interface[-1:] == "[]" else interface)
         result = names.port(guest_side)
-        host_side = text.rpartition(":")[0].rpartition(":")[2]
-        if host_side and not host_side.startswith("["):
-            names.port(host_side)
     except ValueError:
         raise ValueError('must be a port mapping such as "8001:8000", with ports from 1 to 65535') from None
-    return None if protocol == "udp" else result
+    return None if protocol.lower() in ("udp", "sctp") else result
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +181,18 @@ class _Builder:
                 found.append(draft)
         return found
 
+    def _override(self, base: str) -> RouteSettings:
+        return self.settings.routes.get(f"{base}-router", RouteSettings())
+
     def _portainer(self, server: Guest) -> _Draft | None:
         hostname = self.inventory.hypervisor.portainer_api.portainer_hostname
         service = server.traefik_service
         hostnames = [hostname] if hostname else []
         if service:
-            second = self._hostname(server, "traefik_service.name", service.name)
+            second = self._hostname(server, "traefik_service.name", service.name, PORTAINER)
             if second and second not in hostnames:
                 hostnames.append(second)
-        if not hostnames:
+        if not hostnames and not service and not self._override(PORTAINER).hostname:
             self.mistakes.append(
                 f"{HYPERVISOR_FILE}: portainer_api.portainer_hostname is missing, yet {server.label} runs the "
                 "Portainer server: add the host name users reach it by."
@@ -197,14 +205,11 @@ class _Builder:
     def _guest(self, guest: Guest) -> _Draft | None:
         service = guest.traefik_service
         if service:
-            hostname = self._hostname(guest, "traefik_service.name", service.name)
             default: Scheme = "https" if guest.kind == "vm" else "http"
-            if hostname is None:
-                return None
-            return _Draft(guest, service.name, (hostname,), service.scheme or default, service.port)
-        if guest.kind != "lxc" or not guest.ports:
-            return None
-        port = self._first_port(guest)
+            hostnames = self._hostnames(guest, "traefik_service.name", service.name)
+            scheme = service.scheme or default
+            return _Draft(guest, service.name, hostnames, scheme, service.port) if hostnames else None
+        port = self._first_port(guest) if guest.kind == "lxc" else None
         if port is None:
             return None
         try:
@@ -212,10 +217,11 @@ class _Builder:
         except ValueError as error:
             self._mistake(guest, "name", guest.name, str(error))
             return None
-        hostname = self._hostname(guest, "name", guest.name)
-        return _Draft(guest, base, (hostname,), "http", port) if hostname else None
+        hostnames = self._hostnames(guest, "name", guest.name)
+        return _Draft(guest, base, hostnames, "http", port) if hostnames else None
 
     def _first_port(self, guest: Guest) -> int | None:
+        """The first port HTTP can use; every mapping up to it is checked."""
         for index, mapping in enumerate(guest.ports):
             try:
                 port = mapped_port(mapping)
@@ -226,29 +232,36 @@ class _Builder:
                 return port
         return None
 
-    def _hostname(self, guest: Guest, field: str, first_part: str) -> str | None:
-        override = self.settings.routes.get(f"{first_part}-router")
-        domain = (override.domain if override else None) or self.domain
+    def _hostnames(self, guest: Guest, field: str, base: str) -> tuple[str, ...] | None:
+        """A guest's one host name: the stack's, else the one its name makes."""
+        own = self._override(base).hostname or self._hostname(guest, field, base, base)
+        return (own,) if own else None
+
+    def _hostname(self, guest: Guest, field: str, first_part: str, base: str) -> str | None:
+        domain = self._override(base).domain or self.domain
         try:
             return names.hostname(f"{first_part}.{domain}")
         except ValueError as error:
-            self._mistake(guest, field, first_part, f"makes {first_part}.{domain}, which {error}")
+            self._mistake(guest, field, first_part, f"makes {names.printable(first_part)}.{domain}, which {error}")
             return None
 
     def _mistake(self, guest: Guest, field: str, value: object, limit: str) -> None:
-        file = VM_FILE if isinstance(guest, Vm) else LXC_FILE
-        self.mistakes.append(f"{file}: {guest.label}: {field} is {value!r}: it {limit}; correct it there.")
+        self.mistakes.append(
+            f"{_file(guest.kind)}: {guest.label}: {field} is {shown(field, value)}: it {limit}; correct it there."
+        )
 
     def route(self, draft: _Draft) -> Route | None:
-        override = self.settings.routes.get(f"{draft.base}-router", RouteSettings())
+        override = self._override(draft.base)
         guest = draft.guest
         try:
-            ip = names.address(guest.network_config.ip or "")
+            ip = names.guest_address(guest.network_config.ip or "")
         except ValueError as error:
             self._mistake(guest, "network_config.ip", guest.network_config.ip, f"{error}, since the guest is routed")
             return None
         hostnames = (override.hostname, *draft.hostnames[1:]) if override.hostname else draft.hostnames
-        hostnames = tuple(dict.fromkeys(name for name in hostnames if name))
+        hostnames = tuple(dict.fromkeys(hostnames))
+        if not hostnames:
+            return None
         scheme = override.scheme or draft.scheme
         return Route(
             base=draft.base,
@@ -262,7 +275,7 @@ class _Builder:
         )
 
     def _transport(self, draft: _Draft, override: RouteSettings, hostname: str) -> ServersTransport:
-        portainer = self.settings.portainer if draft.base == PORTAINER else None
+        portainer = self.settings.portainer if draft.guest is self.inventory.portainer_server else None
         root_file = override.root_file or (portainer.root_file if portainer else None)
         server_name = override.server_name or (portainer.server_name if portainer else None)
         insecure = override.insecure_skip_verify
@@ -275,22 +288,27 @@ class _Builder:
             insecure_skip_verify=insecure,
         )
 
-    def check_unique(self, routes: list[Route]) -> None:
-        """Two routes of one name or host name: Traefik would take one and say nothing."""
-        seen: dict[str, Route] = {}
+    def unique(self, routes: list[Route]) -> list[Route]:
+        """The routes without those that take a name from one before: Traefik would use one and say nothing."""
+        seen: dict[tuple[str, str], Route] = {}
+        kept = []
         for route in routes:
-            for key in (route.router, *route.extra_routers, *route.hostnames):
-                other = seen.setdefault(key, route)
-                if other is not route:
-                    what = "host name" if key in route.hostnames else "router"
-                    self.mistakes.append(
-                        f"{LXC_FILE} or {VM_FILE}: {route.guest} and {other.guest} both get the {what} {key}: rename "
-                        "one of them, or give one another host name in phoenix:routes."
-                    )
-                    break
+            keys = [("router", name) for name in (route.router, *route.extra_routers)]
+            keys += [("host name", name) for name in route.hostnames]
+            taken = {seen[key].guest: key for key in reversed(keys) if key in seen}
+            for other, (what, name) in taken.items():
+                kind = "lxc" if route.guest.startswith("LXC") else "vm"
+                self.mistakes.append(
+                    f"{_file(kind)}: {route.guest} gets the {what} {name}, as {other} does: rename one of them, or "
+                    "give one another host name in phoenix:routes."
+                )
+            for key in keys:
+                seen.setdefault(key, route)
+            if not taken:
+                kept.append(route)
+        return kept
 
-    def check_overrides(self, routes: list[Route]) -> None:
-        known = {route.router for route in routes}
+    def check_overrides(self, known: set[str]) -> None:
         for name in self.settings.routes:
             if name not in known:
                 self.mistakes.append(
@@ -299,18 +317,37 @@ class _Builder:
                 )
 
 
+def _file(kind: str) -> str:
+    return VM_FILE if kind == "vm" else LXC_FILE
+
+
+def examine_routes(
+    inventory: Inventory, settings: Settings, *, complete: bool = True
+) -> tuple[tuple[Route, ...], list[str]]:
+    """Every route that can be built, sorted by router name, and a sentence for each mistake.
+
+    Args:
+        inventory: the guests.
+        settings: the stack's.
+        complete: whether ``inventory`` holds every guest; if not, overrides of unknown routers are let pass.
+    """
+    builder = _Builder(inventory, settings)
+    drafts = builder.drafts()
+    complete = complete and not builder.mistakes
+    built = [builder.route(draft) for draft in drafts]
+    routes = builder.unique(sorted((route for route in built if route), key=lambda route: route.router))
+    if complete:
+        builder.check_overrides({f"{draft.base}-router" for draft in drafts})
+    return tuple(routes), builder.mistakes
+
+
 def build_routes(inventory: Inventory, settings: Settings) -> tuple[Route, ...]:
     """Every route of an installation, sorted by router name.
 
     Raises:
         InputError: with one sentence for each guest or override that gives no right route.
     """
-    builder = _Builder(inventory, settings)
-    built = [builder.route(draft) for draft in builder.drafts()]
-    routes = sorted((route for route in built if route), key=lambda route: route.router)
-    builder.check_unique(routes)
-    if not builder.mistakes:
-        builder.check_overrides(routes)
-    if builder.mistakes:
-        raise InputError(builder.mistakes)
-    return tuple(routes)
+    routes, mistakes = examine_routes(inventory, settings)
+    if mistakes:
+        raise InputError(mistakes)
+    return routes

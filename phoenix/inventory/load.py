@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from phoenix import names
 from phoenix.errors import InputError
 from phoenix.inventory.models import DockerStack, Guest, Hypervisor, Inventory, Lxc, Vm
+from phoenix.inventory.sentences import sentences, shown
 
 LXC_FILE = "phoenix_lxc_configs.json"
 VM_FILE = "phoenix_vm_configs.json"
@@ -21,8 +24,8 @@ HYPERVISOR_FILE = "phoenix_hypervisor_config.json"
 STACKS_FILE = "phoenix_stacks_config.json"
 FILES = (LXC_FILE, VM_FILE, HYPERVISOR_FILE, STACKS_FILE)
 OPTIONAL_FILES = frozenset({STACKS_FILE})
-_MAXIMUM_BYTES = 64 * 1024 * 1024
-_SECRET_FIELDS = ("password", "secret", "token", "variables")
+MAXIMUM_BYTES = 64 * 1024 * 1024
+_CTID = re.compile(r"[1-9][0-9]{0,8}")
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
 
@@ -40,123 +43,94 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _shown(field: str, value: object) -> str:
-    if any(word in field.lower() for word in _SECRET_FIELDS):
-        return "[secret]"
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def sentences(where: str, source: Any, error: ValidationError) -> list[str]:
-    """One sentence for each of pydantic's findings.
-
-    Args:
-        where: file and guest, for example ``phoenix_vm_configs.json: VM 1001 (Portainer)``.
-        source: the value that was validated, to show what stands there.
-        error: what pydantic found.
-    """
-    found = []
-    for detail in error.errors(include_url=False, include_context=False):
-        field = ".".join(str(part) for part in detail["loc"]) or "(whole entry)"
-        message = detail["msg"].removeprefix("Value error, ")
-        if detail["type"] == "missing":
-            found.append(f"{where}: {field} is missing: add it.")
-            continue
-        value: Any = source
-        for part in detail["loc"]:
-            try:
-                value = value[part]
-            except (KeyError, IndexError, TypeError):
-                break
-        limit = message[0].lower() + message[1:]
-        found.append(f"{where}: {field} is {_shown(field, value)}: it {_as_demand(limit)}; correct it there.")
-    return found
-
-
-def _as_demand(message: str) -> str:
-    if message.startswith("must "):
-        return message
-    return message.replace("input should be", "must be").replace("string should have", "must have")
-
-
 class _Reader:
     """Collects mistakes over all files, so that one run names them all."""
 
     def __init__(self) -> None:
         self.mistakes: list[str] = []
 
-    def document(self, name: str, text: str | None) -> dict[str, Any]:
+    def document(self, name: str, text: str | None) -> dict[str, Any] | None:
+        """The file's object, or None where there is none to read."""
         if text is None:
             if name not in OPTIONAL_FILES:
                 self.mistakes.append(f"{name}: the file is missing: put it into the inventory directory.")
-            return {}
+            return None
         try:
-            data = json.loads(text, object_pairs_hook=_no_duplicates)
+            data = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_no_duplicates)
         except _DuplicateKeyError as error:
-            self.mistakes.append(f"{name}: the key {str(error)!r} stands twice in one object: remove one of the two.")
-            return {}
+            key = names.printable(repr(str(error)))
+            self.mistakes.append(f"{name}: the key {key} stands twice in one object: remove one of the two.")
         except json.JSONDecodeError as error:
             self.mistakes.append(
                 f"{name}: line {error.lineno}, column {error.colno} is no JSON ({error.msg}): correct it there."
             )
-            return {}
         except RecursionError:
             self.mistakes.append(f"{name}: it is nested too deep to be read: flatten it.")
-            return {}
-        if not isinstance(data, dict):
-            self.mistakes.append(f"{name}: the whole file is {_shown('', data)}: it must be a JSON object.")
-            return {}
-        return data
+        except ValueError:
+            self.mistakes.append(f"{name}: it holds a number of more than 4300 digits: correct it there.")
+        else:
+            if isinstance(data, dict):
+                return data
+            self.mistakes.append(f"{name}: the whole file is {shown('', data)}: it must be a JSON object.")
+        return None
 
-    def model(self, kind: type[ModelType], where: str, data: Any) -> ModelType | None:
+    def model(
+        self, kind: type[ModelType], where: str, data: Any, also: Mapping[str, Any] | None = None
+    ) -> ModelType | None:
+        """A model of ``data`` without its nulls; what ``also`` holds goes before it."""
+        plain = _present(data)
         try:
-            return kind.model_validate(data)
+            return kind.model_validate({**plain, **also} if also else plain)
         except ValidationError as error:
             self.mistakes.extend(sentences(where, data, error))
             return None
 
-    def section(self, name: str, document: dict[str, Any], key: str, kind: type, shape: str) -> Any:
+    def section(self, name: str, document: dict[str, Any] | None, key: str, kind: type, shape: str) -> Any:
+        """What ``document`` holds under ``key``; something empty where it holds nothing fit."""
+        if document is None:
+            return kind()
         value = document.get(key)
         if value is None:
-            if document:
-                self.mistakes.append(f"{name}: {key} is missing: add it, as {shape}.")
+            self.mistakes.append(f"{name}: {key} is missing: add it, as {shape}.")
             return kind()
         if not isinstance(value, kind):
-            self.mistakes.append(f"{name}: {key} is {_shown(key, value)}: it must be {shape}.")
+            self.mistakes.append(f"{name}: {key} is {shown(key, value)}: it must be {shape}.")
             return kind()
         return value
 
 
 def _named(data: Any, fallback: str) -> str:
     name = data.get("name") if isinstance(data, dict) else None
-    return f"{fallback} ({name})" if isinstance(name, str) and name else fallback
+    text = f"{fallback} ({name})" if isinstance(name, str) and name else fallback
+    return names.printable(text, 80)
 
 
-def _lxcs(reader: _Reader, document: dict[str, Any]) -> list[Lxc]:
+def _lxcs(reader: _Reader, document: dict[str, Any] | None) -> list[Lxc]:
     result = []
     for ctid, data in reader.section(LXC_FILE, document, "lxc_configs", dict, "an object of CTID → container").items():
         where = f"{LXC_FILE}: {_named(data, f'LXC {ctid}')}"
-        if not (ctid.isascii() and ctid.isdigit() and 0 < int(ctid) < 1_000_000_000):
-            reader.mistakes.append(f"{where}: its key is {ctid!r}: it must be a CTID, a whole number such as 801.")
+        if not _CTID.fullmatch(ctid):
+            reader.mistakes.append(f"{where}: its key is {shown('', ctid)}: it must be a CTID such as 801.")
             continue
         if not isinstance(data, dict):
-            reader.mistakes.append(f"{where}: it is {_shown('', data)}: it must be a JSON object.")
+            reader.mistakes.append(f"{where}: it is {shown('', data)}: it must be a JSON object.")
             continue
-        lxc = reader.model(Lxc, where, {**_present(data), "kind": "lxc", "id": int(ctid)})
+        lxc = reader.model(Lxc, where, data, {"kind": "lxc", "id": int(ctid)})
         if lxc:
             result.append(lxc)
     return sorted(result, key=lambda lxc: lxc.id)
 
 
-def _vms(reader: _Reader, document: dict[str, Any]) -> list[Vm]:
+def _vms(reader: _Reader, document: dict[str, Any] | None) -> list[Vm]:
     result: list[Vm] = []
     for index, data in enumerate(reader.section(VM_FILE, document, "vms", list, "an array of VMs")):
         if not isinstance(data, dict):
-            reader.mistakes.append(f"{VM_FILE}: vms[{index}] is {_shown('', data)}: it must be a JSON object.")
+            reader.mistakes.append(f"{VM_FILE}: vms[{index}] is {shown('', data)}: it must be a JSON object.")
             continue
         vmid = data.get("vmid")
-        where = f"{VM_FILE}: " + _named(data, f"vms[{index}]" if vmid is None else f"VM {vmid}")
-        vm = reader.model(Vm, where, {**_present(data), "kind": "vm"})
+        is_id = isinstance(vmid, int | str) and not isinstance(vmid, bool)
+        where = f"{VM_FILE}: " + _named(data, f"VM {shown('', vmid)}" if is_id else f"vms[{index}]")
+        vm = reader.model(Vm, where, data, {"kind": "vm"})
         if vm is None:
             continue
         twin = next((other for other in result if other.id == vm.id), None)
@@ -167,9 +141,45 @@ def _vms(reader: _Reader, document: dict[str, Any]) -> list[Vm]:
     return sorted(result, key=lambda vm: vm.id)
 
 
-def _present(data: Mapping[str, Any]) -> dict[str, Any]:
-    """``data`` without its nulls: the old scripts read a JSON null as absent (``jq -r '.x // empty'``)."""
-    return {key: value for key, value in data.items() if value is not None}
+def _present(data: Any, depth: int = 8) -> Any:
+    """``data`` without the nulls of its objects, as deep as the models go: to ``jq`` scripts, null is absent."""
+    if depth == 0:
+        return data
+    if isinstance(data, dict):
+        return {key: _present(value, depth - 1) for key, value in data.items() if value is not None}
+    return [_present(item, depth - 1) for item in data] if isinstance(data, list) else data
+
+
+def examine(texts: Mapping[str, str | None]) -> tuple[Inventory | None, list[str]]:
+    """As much of an inventory as can be read, and a sentence for each mistake.
+
+    Args:
+        texts: file name → text, or None where there is no such file.
+
+    Returns:
+        The inventory without its faulty entries, None where the hypervisor's own file is faulty; and the mistakes.
+    """
+    reader = _Reader()
+    documents = {name: reader.document(name, texts.get(name)) for name in FILES}
+    hypervisor = None
+    if documents[HYPERVISOR_FILE] is not None:
+        hypervisor = reader.model(Hypervisor, HYPERVISOR_FILE, documents[HYPERVISOR_FILE])
+    lxcs = _lxcs(reader, documents[LXC_FILE])
+    vms = _vms(reader, documents[VM_FILE])
+    catalogue = documents[STACKS_FILE]
+    stacks: dict[str, DockerStack] = {}
+    shape = "an object of name → Docker stack"
+    entries = reader.section(STACKS_FILE, catalogue, "docker_stacks", dict, shape)
+    for name, data in entries.items():
+        where = f"{STACKS_FILE}: Docker stack {names.printable(name)}"
+        stack = reader.model(DockerStack, where, data)
+        if stack:
+            stacks[name] = stack
+    reader.mistakes.extend(_cross_checks(lxcs, vms, entries if catalogue is not None else None, stacks))
+    if hypervisor is None:
+        return None, reader.mistakes
+    inventory = Inventory(hypervisor=hypervisor, lxcs=tuple(lxcs), vms=tuple(vms), docker_stacks=stacks)
+    return inventory, reader.mistakes
 
 
 def parse(texts: Mapping[str, str | None]) -> Inventory:
@@ -181,29 +191,26 @@ def parse(texts: Mapping[str, str | None]) -> Inventory:
     Raises:
         InputError: with a sentence for each mistake in any of the files.
     """
-    reader = _Reader()
-    documents = {name: reader.document(name, texts.get(name)) for name in FILES}
-    hypervisor = None
-    if documents[HYPERVISOR_FILE]:
-        hypervisor = reader.model(Hypervisor, HYPERVISOR_FILE, _present(documents[HYPERVISOR_FILE]))
-    lxcs = _lxcs(reader, documents[LXC_FILE])
-    vms = _vms(reader, documents[VM_FILE])
-    stacks: dict[str, DockerStack] = {}
-    catalogue = documents[STACKS_FILE]
-    if catalogue:
-        shape = "an object of name → Docker stack"
-        for name, data in reader.section(STACKS_FILE, catalogue, "docker_stacks", dict, shape).items():
-            stack = reader.model(DockerStack, f"{STACKS_FILE}: Docker stack {name}", data)
-            if stack:
-                stacks[name] = stack
-    reader.mistakes.extend(_cross_checks(lxcs, vms, stacks if catalogue else None))
-    if reader.mistakes or hypervisor is None:
-        raise InputError(reader.mistakes or [f"{HYPERVISOR_FILE}: the file is empty: restore it."])
-    return Inventory(hypervisor=hypervisor, lxcs=tuple(lxcs), vms=tuple(vms), docker_stacks=stacks)
+    return _faultless(*examine(texts))
 
 
-def _cross_checks(lxcs: Iterable[Lxc], vms: list[Vm], stacks: Mapping[str, DockerStack] | None) -> list[str]:
-    """Mistakes that show only when several entries are read together; ``stacks`` is None without a catalogue."""
+def _faultless(inventory: Inventory | None, mistakes: list[str]) -> Inventory:
+    if mistakes or inventory is None:
+        raise InputError(mistakes)
+    return inventory
+
+
+def _cross_checks(
+    lxcs: Iterable[Lxc], vms: list[Vm], known: Mapping[str, Any] | None, stacks: Mapping[str, DockerStack]
+) -> list[str]:
+    """Mistakes that show only when several entries are read together.
+
+    Args:
+        lxcs: the faultless ones.
+        vms: the faultless ones.
+        known: names in the catalogue of Docker stacks; None where there is no catalogue.
+        stacks: the faultless ones.
+    """
     mistakes = []
     vm_ids = {vm.id: vm for vm in vms}
     for lxc in lxcs:
@@ -219,29 +226,56 @@ def _cross_checks(lxcs: Iterable[Lxc], vms: list[Vm], stacks: Mapping[str, Docke
             f'{VM_FILE}: portainer_role is "primary" on {listed}: one VM at most runs the Portainer server, '
             'so make the others "agent" or "none".'
         )
-    for vm in vms:
-        for reference in vm.docker_stacks if stacks is not None else ():
-            mistakes.extend(_reference_mistakes(vm, reference.name, reference.environment, stacks or {}))
+    for vm in vms if known is not None else ():
+        for reference in vm.docker_stacks:
+            mistakes.extend(_reference_mistakes(vm, reference.name, reference.environment, known or {}, stacks))
     return mistakes
 
 
 def _reference_mistakes(
-    vm: Guest, name: str, environment: str | None, stacks: Mapping[str, DockerStack]
+    vm: Guest, name: str, environment: str | None, known: Mapping[str, Any], stacks: Mapping[str, DockerStack]
 ) -> Iterable[str]:
     where = f"{VM_FILE}: {vm.label}: docker_stacks"
-    stack = stacks.get(name)
-    if stack is None:
-        known = ", ".join(sorted(stacks)) or "none"
+    if name not in known:
         yield (
-            f"{where} names {name!r}, which {STACKS_FILE} does not hold (it holds: {known}): "
+            f"{where} names {shown('', name)}, which {STACKS_FILE} does not hold (it holds: {_listed(known)}): "
             "add it or correct the name."
         )
-    elif environment is not None and environment not in stack.environments:
-        known = ", ".join(sorted(stack.environments)) or "none"
+    elif environment is not None and name in stacks and environment not in stacks[name].environments:
         yield (
-            f"{where} asks for the environment {environment!r} of {name!r}, which {STACKS_FILE} does not define "
-            f"(it defines: {known}): add it or correct the name."
+            f"{where} asks for the environment {shown('', environment)} of {shown('', name)}, which {STACKS_FILE} "
+            f"does not define (it defines: {_listed(stacks[name].environments)}): add it or correct the name."
         )
+
+
+def _listed(known: Iterable[str]) -> str:
+    return ", ".join(names.printable(name) for name in sorted(known)) or "none"
+
+
+def examine_directory(directory: Path) -> tuple[Inventory | None, list[str]]:
+    """As :func:`examine`, for the files in a directory."""
+    if not directory.is_dir():
+        return None, [f"{directory}: the inventory is no directory: name one that holds {LXC_FILE} and its siblings."]
+    texts: dict[str, str | None] = {}
+    unreadable = []
+    for name in FILES:
+        path = directory / name
+        try:
+            if path.exists() and not path.is_file():
+                unreadable.append(f"{path}: it is no regular file: put the JSON file there.")
+            elif path.exists() and path.stat().st_size > MAXIMUM_BYTES:
+                unreadable.append(f"{path}: it is larger than {MAXIMUM_BYTES} bytes: this is no inventory file.")
+            else:
+                texts[name] = path.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            texts[name] = None
+        except UnicodeDecodeError as error:
+            unreadable.append(f"{path}: byte {error.start} is no UTF-8: save the file as UTF-8.")
+        except OSError as error:
+            unreadable.append(f"{path}: it cannot be read ({error.strerror}): check its permissions.")
+    if unreadable:
+        return None, unreadable
+    return examine(texts)
 
 
 def load(directory: Path) -> Inventory:
@@ -253,25 +287,4 @@ def load(directory: Path) -> Inventory:
     Raises:
         InputError: the directory or a file cannot be read, or holds mistakes.
     """
-    if not directory.is_dir():
-        raise InputError(
-            [f"{directory}: the inventory is no directory: name one that holds {LXC_FILE} and its siblings."]
-        )
-    texts: dict[str, str | None] = {}
-    mistakes = []
-    for name in FILES:
-        path = directory / name
-        try:
-            if path.is_file() and path.stat().st_size > _MAXIMUM_BYTES:
-                mistakes.append(f"{path}: it is larger than {_MAXIMUM_BYTES} bytes: this is no inventory file.")
-                continue
-            texts[name] = path.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
-            texts[name] = None
-        except UnicodeDecodeError as error:
-            mistakes.append(f"{path}: byte {error.start} is no UTF-8: save the file as UTF-8.")
-        except OSError as error:
-            mistakes.append(f"{path}: it cannot be read ({error.strerror}): check its permissions.")
-    if mistakes:
-        raise InputError(mistakes)
-    return parse(texts)
+    return _faultless(*examine_directory(directory))

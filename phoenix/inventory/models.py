@@ -7,14 +7,54 @@ value and remedy around it.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StrictBool
 
 from phoenix import names
 
+
+def _whole_number(value: Any) -> Any:
+    is_text = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9
+    if isinstance(value, bool) or not (isinstance(value, int) or is_text):
+        raise ValueError("must be a whole number such as 1001")
+    return int(value)
+
+
+def _port_mapping(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError('must be a port mapping such as "8001:8000"')  # noqa: TRY004 - pydantic wants a ValueError
+    return str(value)
+
+
+def _role(value: str) -> str:
+    meant = value.strip().lower()
+    if value != meant and meant in ("primary", "agent"):
+        raise ValueError(f'must be written "{meant}", in lower case and without blanks, to have an effect')
+    return value
+
+
+def _reference(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _variable_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError("must be a variable's name: letters, digits and underscores, no digit first")
+    return value
+
+
+def _path_in_container(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError("must be an absolute path in the container, such as /app/.env")
+    return value
+
+
 Hostname = Annotated[str, AfterValidator(names.hostname)]
 Port = Annotated[int, BeforeValidator(names.port)]
+PortMapping = Annotated[str, BeforeValidator(_port_mapping)]
+GuestId = Annotated[int, BeforeValidator(_whole_number), Field(ge=1, le=999_999_999)]
 Scheme = Literal["http", "https"]
 GuestKind = Literal["lxc", "vm"]
 
@@ -61,16 +101,6 @@ class DockerStackReference(Model):
     environment: str | None = None
 
 
-def _reference(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-class UserConfig(Model):
-    """A VM's login account."""
-
-    username: str | None = None
-
-
 class Guest(Model):
     """What LXCs and VMs have in common.
 
@@ -83,19 +113,18 @@ class Guest(Model):
     """
 
     kind: GuestKind
-    id: int = Field(ge=1, le=999_999_999)
+    id: GuestId
     name: str = Field(min_length=1)
     network_config: NetworkConfig = NetworkConfig()
-    ports: tuple[str | int, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
     traefik_service: TraefikService | None = None
-    portainer_role: str = "none"
+    portainer_role: Annotated[str, AfterValidator(_role)] = "none"
     features: tuple[str, ...] = ()
-    start_at_boot: bool = True
 
     @property
     def label(self) -> str:
         """How messages name the guest, for example ``LXC 801 (granite-embedding)``."""
-        return f"{self.kind.upper()} {self.id} ({self.name})"
+        return names.printable(f"{self.kind.upper()} {self.id} ({self.name})", 80)
 
 
 class Lxc(Guest):
@@ -108,11 +137,10 @@ class Vm(Guest):
     """A virtual machine of ``phoenix_vm_configs.json``."""
 
     kind: GuestKind = "vm"
-    id: int = Field(ge=1, le=999_999_999, alias="vmid")
-    is_template: bool = False
+    id: GuestId = Field(alias="vmid")
+    is_template: StrictBool = False
     portainer_environment_name: str | None = None
     docker_stacks: tuple[Annotated[DockerStackReference, BeforeValidator(_reference)], ...] = ()
-    user_config: UserConfig = UserConfig()
 
 
 class HypervisorNetwork(Model):
@@ -149,15 +177,15 @@ class Hypervisor(Model):
 class StackVariable(Model):
     """A variable of a Docker stack; its value may be a secret."""
 
-    name: str = Field(min_length=1)
+    name: Annotated[str, AfterValidator(_variable_name)]
     value: str
 
 
 class StackFile(Model):
     """A file a Docker stack needs in its container."""
 
-    source: str
-    destination: str = Field(alias="destination_in_container")
+    source: str = Field(min_length=1)
+    destination: Annotated[str, AfterValidator(_path_in_container)] = Field(alias="destination_in_container")
 
 
 class StackEnvironment(Model):
@@ -171,7 +199,7 @@ class DockerStack(Model):
     """An entry of ``phoenix_stacks_config.json``."""
 
     description: str = ""
-    compose_file_path: str
+    compose_file_path: str = Field(min_length=1)
     environments: dict[str, StackEnvironment] = {}
 
 

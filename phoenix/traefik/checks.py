@@ -2,7 +2,7 @@
 
 Traefik itself is silent about much of it: an unknown top-level key of the static file, an unknown certificate
 resolver and a duplicate rule are all accepted without a word. Each function takes plain data and returns phrases,
-which :func:`check` puts behind the file's name.
+which :func:`mistakes` puts behind the file's name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from phoenix.errors import InputError
 from phoenix.traefik import document
 
 STATIC_SECTIONS = frozenset(
@@ -218,13 +217,7 @@ def _service_mistakes(service: Any, transports: Mapping[str, Any]) -> Iterator[s
         yield f"names the serversTransport {transport!r}, which is not there (there are: {_listed(transports)})"
 
 
-def check(static_file: str, static: Any, dynamic_file: str, dynamic: Any) -> None:
-    """Refuse a candidate pair.
-
-    Raises:
-        InputError: with one sentence for each mistake.
-    """
-    mistakes = [f"{static_file}: {phrase}." for phrase in static_mistakes(static)]
-    mistakes += [f"{dynamic_file}: {phrase}." for phrase in dynamic_mistakes(dynamic, _mapping(static))]
-    if mistakes:
-        raise InputError(mistakes)
+def mistakes(static_file: str, static: Any, dynamic_file: str, dynamic: Any) -> list[str]:
+    """One sentence for each mistake in a candidate pair."""
+    found = [f"{static_file}: {phrase}." for phrase in static_mistakes(static)]
+    return found + [f"{dynamic_file}: {phrase}." for phrase in dynamic_mistakes(dynamic, _mapping(static))]
