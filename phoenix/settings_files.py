@@ -120,9 +120,8 @@ def inventory_directory(settings: Settings, project: Path, stack: str) -> Path:
         return project / settings.inventory
     default = project / "stacks" / "inventory" / stack
     if not default.is_dir():
-        raise InputError(
-            [f"{settings.source}: phoenix:inventory is missing: set it to the directory with the hypervisor's JSON files."]
-        )
+        remedy = "set it to the directory with the hypervisor's JSON files"
+        raise InputError([f"{settings.source}: phoenix:inventory is missing: {remedy}."])
     return default
 
 

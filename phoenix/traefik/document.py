@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,11 @@ HEADER = (
     "# The next `pulumi up` replaces this file; change the inventory or the stack configuration instead.\n"
 )
 
+MAXIMUM_NODES = 5_000_000
+"""Limit on what a document may mean once its aliases are written out."""
+
+MAXIMUM_DEPTH = 500
+
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -24,6 +30,15 @@ class _NoAliases(_Dumper):  # type: ignore[misc]
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+# Texts that are numbers to YAML 1.2, and so to Traefik, but not to PyYAML's YAML 1.1: quoted as well, else a digest
+# such as 5e0123456789 would arrive as a number (https://yaml.org/spec/1.2.2/#1032-tag-resolution).
+_NoAliases.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9_]+)?|0[oO][0-7_]+|0[xX][0-9a-fA-F_]+"),
+    list("-+.0123456789"),
+)
 
 
 def dump(data: Mapping[str, Any]) -> str:
@@ -46,34 +61,63 @@ def load(text: str) -> Any:
     """The data of a YAML document; duplicate keys are refused, as Traefik does.
 
     Raises:
-        ValueError: with line and column, it is no YAML.
+        ValueError: with line and column, it is no YAML, or means more than :data:`MAXIMUM_NODES` values.
     """
+    if _is_deep(text):
+        raise ValueError("it is nested too deep to be read")
     try:
         node = yaml.compose(text, Loader=_Loader)
-        _refuse_duplicates(node)
+        _inspect(node)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "it"
         raise ValueError(f"{place} is no YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"it is no YAML: {' '.join(str(error).split())}") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(f"it holds {error.object[error.start]!r}, which is no character") from None
+    except RecursionError:
+        raise ValueError("it is nested too deep to be read") from None
 
 
-def _refuse_duplicates(node: Any) -> None:
-    waiting = [node]
+def _inspect(root: Any) -> None:
+    """Refuse duplicate keys, aliases that hold themselves, and aliases that multiply beyond measure."""
+    sizes: dict[int, int] = {}
+    begun: set[int] = set()
+    waiting: list[tuple[Any, bool]] = [(root, False)]
     while waiting:
-        current = waiting.pop()
-        if isinstance(current, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in current.value:
-                if key.value in seen:
-                    line = key.start_mark.line + 1
-                    raise ValueError(f"line {line}: the key {key.value!r} stands twice in one mapping")
-                seen.add(key.value)
-                waiting.append(value)
-        elif isinstance(current, yaml.SequenceNode):
-            waiting.extend(current.value)
+        node, done_below = waiting.pop()
+        if done_below:
+            sizes[id(node)] = 1 + sum(sizes[id(child)] for child in _children(node))
+            begun.remove(id(node))
+            if sizes[id(node)] > MAXIMUM_NODES:
+                raise ValueError(f"line {node.start_mark.line + 1} means more than {MAXIMUM_NODES} values")
+        elif id(node) in begun:
+            raise ValueError(f"line {node.start_mark.line + 1}: an alias stands inside what it names")
+        elif id(node) not in sizes:
+            begun.add(id(node))
+            if isinstance(node, yaml.MappingNode):
+                _refuse_duplicates(node)
+            waiting.append((node, True))
+            waiting.extend((child, False) for child in _children(node))
+
+
+def _children(node: Any) -> list[Any]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _refuse_duplicates(node: yaml.MappingNode) -> None:
+    seen: set[tuple[str, str]] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        if (key.tag, key.value) in seen:
+            line = key.start_mark.line + 1
+            raise ValueError(f"line {line}: the key {key.value!r} stands twice in one mapping")
+        seen.add((key.tag, key.value))
 
 
 def texts(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
