@@ -53,12 +53,14 @@ def is_pinned(image: str) -> bool:
 
 def server_image(inventory: Inventory, portainer: PortainerSettings) -> str:
     """The image of the server."""
-    return pinned_image(portainer.server_image, inventory.hypervisor.docker.portainer_server_image, DEFAULT_SERVER_IMAGE)
+    listed = inventory.hypervisor.docker.portainer_server_image
+    return pinned_image(portainer.server_image, listed, DEFAULT_SERVER_IMAGE)
 
 
 def agent_image(inventory: Inventory, portainer: PortainerSettings) -> str:
     """The image of the agents."""
-    return pinned_image(portainer.agent_image, inventory.hypervisor.docker.portainer_agent_image, DEFAULT_AGENT_IMAGE)
+    listed = inventory.hypervisor.docker.portainer_agent_image
+    return pinned_image(portainer.agent_image, listed, DEFAULT_AGENT_IMAGE)
 
 
 def server_compose(

@@ -24,7 +24,8 @@ def up_script(directory: str, project: str) -> str:
 def down_script(directory: str, project: str, *, remove_data: bool) -> str:
     """Removes the containers; the volumes only where that is asked for. A project that is gone is fine."""
     volumes = " --volumes" if remove_data else ""
-    return f"[ -f {shlex.quote(directory)}/compose.yml ] || exit 0\n{_COMPOSE}\n{_project(directory, project)} down{volumes}"
+    absent = f"[ -f {shlex.quote(directory)}/compose.yml ] || exit 0"
+    return f"{absent}\n{_COMPOSE}\n{_project(directory, project)} down{volumes}"
 
 
 def directory_script(directory: str) -> str:
