@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from phoenix import names
 from phoenix.errors import InputError
 from phoenix.settings import Settings, deep_merge, parse
 from phoenix.traefik import document
@@ -18,6 +20,11 @@ OVERRIDE = "PHOENIX_SETTINGS_FILE"
 """Environment variable: a file whose settings go before the stack's own. For labs and tests that run side by side."""
 
 
+MAXIMUM_BYTES = 16 * 1024 * 1024
+_KINDS: dict[type, str] = {list: "a list", str: "a text"}
+_STACK = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
 def read_mapping(path: Path, remedy: str) -> dict[str, Any]:
     """The mapping in a YAML or JSON file.
 
@@ -25,11 +32,17 @@ def read_mapping(path: Path, remedy: str) -> dict[str, Any]:
         InputError: there is no such file, or it holds something else.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():
+            raise InputError([f"{path}: it is no regular file: put the settings there."])
+        if path.exists() and path.stat().st_size > MAXIMUM_BYTES:
+            raise InputError([f"{path}: it is larger than {MAXIMUM_BYTES} bytes: this is no file of settings."])
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError([f"{path}: there is no such file: {remedy}."]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError([f"{path}: it cannot be read ({error}): check its permissions and encoding."]) from None
+    except UnicodeDecodeError as error:
+        raise InputError([f"{path}: byte {error.start} is no UTF-8: save the file as UTF-8."]) from None
+    except OSError as error:
+        raise InputError([f"{path}: it cannot be read ({error.strerror}): check its permissions."]) from None
     try:
         data = document.load(text)
     except ValueError as error:
@@ -37,7 +50,9 @@ def read_mapping(path: Path, remedy: str) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise InputError([f"{path}: it holds {type(data).__name__}, not a mapping of settings: correct it."])
+        raise InputError(
+            [f"{path}: it holds {_KINDS.get(type(data), 'one value')}, not a mapping of settings: correct it."]
+        )
     return data
 
 
@@ -66,7 +81,18 @@ def with_settings_file(values: Mapping[str, Any], project: Path, *, required: bo
 
 
 def stack_file(project: Path, stack: str) -> Path:
-    """Where a stack's configuration lies (https://www.pulumi.com/docs/concepts/config/)."""
+    """Where a stack's configuration lies (https://www.pulumi.com/docs/concepts/config/).
+
+    Raises:
+        InputError: it is no name that a stack can have.
+    """
+    if not _STACK.fullmatch(stack):
+        raise InputError(
+            [
+                f"--stack is {names.printable(stack, 80)!r}: a stack's name holds letters, digits, hyphens, underscores "
+                "and dots, 100 characters at most: correct it."
+            ]
+        )
     directory = read_mapping(project / PROJECT_FILE, "run the command in the project").get("stackConfigDir")
     return project / str(directory or ".") / f"Pulumi.{stack}.yaml"
 
@@ -77,25 +103,32 @@ def stack_values(project: Path, stack: str) -> dict[str, Any]:
     Raises:
         InputError: there is no such stack file.
     """
-    declared = read_mapping(project / PROJECT_FILE, "run the command in the project").get("config") or {}
+    declared = _section(project / PROJECT_FILE, "run the command in the project")
     values: dict[str, Any] = {}
     for key, value in declared.items():
         default = value.get("default", value.get("value")) if isinstance(value, Mapping) else value
         if default is not None:
             values[str(key).removeprefix(f"{PROJECT}:")] = default
     path = stack_file(project, stack)
-    own = read_mapping(path, f"`bin/pulumi stack init {stack}` makes it").get("config") or {}
+    own = _section(path, f"`bin/pulumi stack init {stack}` makes it")
     for key, value in own.items():
         if str(key).startswith(f"{PROJECT}:"):
-            values[key.removeprefix(f"{PROJECT}:")] = _structured(_without_secrets(value))
+            values[str(key).removeprefix(f"{PROJECT}:")] = _structured(_without_secrets(value))
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _section(path: Path, remedy: str) -> dict[str, Any]:
+    section = read_mapping(path, remedy).get("config")
+    if section is not None and not isinstance(section, dict):
+        raise InputError([f"{path}: config is {_KINDS.get(type(section), 'one value')}: it must be a mapping."])
+    return section or {}
 
 
 def _structured(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in "{[":
         try:
             return json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return value
     return value
 

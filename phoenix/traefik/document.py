@@ -68,7 +68,7 @@ def load(text: str) -> Any:
     try:
         node = yaml.compose(text, Loader=_Loader)
         _inspect(node)
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+        return _construct(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "it"
@@ -79,6 +79,27 @@ def load(text: str) -> Any:
         raise ValueError(f"it holds {error.object[error.start]!r}, which is no character") from None
     except RecursionError:
         raise ValueError("it is nested too deep to be read") from None
+
+
+def _is_deep(text: str) -> bool:
+    """Whether a text may be nested so deep that libyaml runs out of stack; it has no limit of its own."""
+    if re.search(r"^ {1000}|([-?] +){500}", text, re.MULTILINE):
+        return True
+    depth = 0
+    for bracket in re.finditer(r"[\[\]{}]", text):
+        depth = depth + 1 if bracket[0] in "[{" else max(depth - 1, 0)
+        if depth > MAXIMUM_DEPTH:
+            return True
+    return False
+
+
+def _construct(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+    except UnicodeEncodeError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"it holds a value that is no date or number ({error})") from None
 
 
 def _inspect(root: Any) -> None:
