@@ -122,6 +122,13 @@ class Session:
         """Close the connection."""
         self._client.close()
 
+    def at(self, target: Target) -> Session:
+        """A session with the same login at another address of the same server; no second login is made."""
+        other = Session(target, self._credentials, timeouts=self.timeouts, clock=self.clock, tries=self._tries)
+        other.secrets = self.secrets
+        other._token, other.logins, other._last_login = self._token, self.logins, self._last_login
+        return other
+
     def use(self, credentials: Credentials) -> None:
         """Log in as someone from the next request on."""
         self._credentials = credentials
