@@ -115,7 +115,11 @@ _ATTRIBUTES = """plain
 error=$(chmod "$mode" "$path" 2>&1) || fail mode "$error"
 """
 
-_REMOVE = f"""if [ -h "$path" ] || {{ [ -e "$path" ] && [ ! -f "$path" ]; }}; then echo foreign; exit 0; fi
+_REMOVE = f"""kept="$path{ROLLBACK_SUFFIX}"
+if [ -n "$rollback" ] && [ -f "$kept" ] && [ ! -h "$kept" ]; then
+  now=$( {{ sha256sum <"$kept"; }} 2>/dev/null ) && [ "${{now%% *}}" = "$rollback" ] && rm -f -- "$kept" 2>/dev/null
+fi
+if [ -h "$path" ] || {{ [ -e "$path" ] && [ ! -f "$path" ]; }}; then echo foreign; exit 0; fi
 if [ ! -e "$path" ]; then echo absent; exit 0; fi
 now=$( {{ sha256sum <"$path"; }} 2>&1 ) || fail remove "$now"
 if [ "${{now%% *}}" = "$sum" ]; then
@@ -184,6 +188,6 @@ def attributes_script(desired: DesiredFile) -> str:
     return _variables(desired.path, "-", "") + _wanted(desired) + _FAIL + _ATTRIBUTES
 
 
-def remove_script(path: str, sha256: str) -> str:
-    """Remove the target if its content is still `sha256`, else move it aside."""
-    return _variables(path, "-", sha256) + _FAIL + _REMOVE
+def remove_script(path: str, sha256: str, rollback_sha256: str) -> str:
+    """Remove the target if its content is still `sha256`, else move it aside; the rollback copy likewise."""
+    return _variables(path, "-", sha256) + f"rollback={rollback_sha256}\n" + _FAIL + _REMOVE

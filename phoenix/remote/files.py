@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
-from phoenix.errors import CommandError, PhoenixError, RemoteError
+from phoenix.errors import CommandError, InputError, PhoenixError, RemoteError
 from phoenix.remote import file_scripts
 from phoenix.remote.file_model import Decision, DesiredFile, FileState, Kind, Step, check_path, decide
 from phoenix.remote.transport import Completed, Transport, first_line, raise_for_exit
@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 Removal = Literal["removed", "absent", "orphaned", "foreign"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 _FAILED_STEP = re.compile(rb"^phoenix: (\w+): (.*)", re.MULTILINE)
 
@@ -76,6 +78,9 @@ def observe_many(transport: Transport, paths: Mapping[str, str | None] | Iterabl
     wanted = dict(paths) if isinstance(paths, Mapping) else dict.fromkeys(paths)
     if not wanted:
         return {}
+    for path, expected in wanted.items():
+        if expected not in (None, "+") and not _SHA256.match(expected or ""):
+            raise InputError([f"{path}: {expected!r} is no SHA-256 in lower-case hex."])
     lines = [f"{expected or '-'} {check_path(path)}\n" for path, expected in wanted.items()]
     answer = transport.run(file_scripts.OBSERVE, stdin="".join(lines).encode())
     records = _records(answer.stdout)
@@ -170,8 +175,14 @@ def apply(
     return decision
 
 
-def remove(transport: Transport, path: str, sha256: str) -> Removal:
+def remove(transport: Transport, path: str, sha256: str, *, rollback_sha256: str = "") -> Removal:
     """Remove a file if it still is what was written.
+
+    Args:
+        transport: where.
+        path: absolute path.
+        sha256: of the content that was written.
+        rollback_sha256: of the content written before; the rollback copy goes too if that is what it holds.
 
     Returns:
         ``removed``; ``absent``: there was nothing; ``orphaned``: it was changed, and is kept as ``<path>.orphan``;
@@ -180,7 +191,11 @@ def remove(transport: Transport, path: str, sha256: str) -> Removal:
     Raises:
         RemoteError: it cannot be removed.
     """
-    answer = _run(transport, check_path(path), file_scripts.remove_script(path, sha256)).decode().strip()
+    for digest in (sha256, rollback_sha256):
+        if digest and not _SHA256.match(digest):
+            raise InputError([f"{path}: {digest!r} is no SHA-256 in lower-case hex."])
+    script = file_scripts.remove_script(check_path(path), sha256, rollback_sha256)
+    answer = _run(transport, path, script).decode().strip()
     results: dict[str, Removal] = {
         "removed": "removed",
         "absent": "absent",

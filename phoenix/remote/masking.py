@@ -16,8 +16,8 @@ _KEY_BLOCK = re.compile(
 _PASSWORD_HASH = re.compile(r"\$(?:apr1|1|2[abxy]|5|6|y)\$[./A-Za-z0-9$=,]{8,}")
 _BASIC_SHA = re.compile(r"\{SHA\}[A-Za-z0-9+/=]{20,}")
 _NAMED = re.compile(
-    r"(?im)^(?P<before>[\s+\-#]*[\"']?[\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key"
-    r"|credentials?)[\"']?\s*[:=]\s*)(?P<value>\S.*)$"
+    r"(?im)(?P<before>\b[\w.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?)"
+    r"[\"']?[ \t]*[:=][ \t]*)(?P<value>\S.*)$"
 )
 _URL_LOGIN = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(?=@)", re.IGNORECASE)
 

@@ -17,6 +17,8 @@ UNKNOWN: str = rpc.UNKNOWN
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - the SDK's mark of a secret, not one
 
+_DERIVED = frozenset({"sha256", "rollbackSha256"})
+
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
@@ -42,8 +44,8 @@ def has_unknown(value: object) -> bool:
 
 
 def comparable(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what two sets of inputs are compared by: absent is null, an output's hash does not count."""
-    return {key: value for key, value in plain.items() if value is not None and key != "sha256"}
+    """Return what two sets of inputs are compared by: absent is null, and what follows from others does not count."""
+    return {key: value for key, value in plain.items() if value is not None and key not in _DERIVED}
 
 
 def say(line: str) -> None:

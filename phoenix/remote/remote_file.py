@@ -38,7 +38,13 @@ class RemoteFileProvider(pulumi.dynamic.ResourceProvider):
 
     Subclasses add :meth:`validate`, :meth:`verify` and :meth:`rolled_back`; they live in an importable module and
     hold no state, so that the state of a stack names them by reference.
+
+    Attributes:
+        unknown_is_a_change: whether a file that a preview cannot see counts as changed. It does, so that ``up``
+            goes there, and stops with the cause; a program whose first resource stops ``up`` anyway may switch it off.
     """
+
+    unknown_is_a_change = True
 
     def validate(self, transport: Transport, props: Properties, staged_path: str) -> None:
         """Look at the staged copy before it goes live; what this raises discards it."""
@@ -93,7 +99,7 @@ class RemoteFileProvider(pulumi.dynamic.ResourceProvider):
         """Look at the live file; print how it differs.
 
         Returns:
-            Whether there is something to mend. True as well when that is not known, so that ``up`` comes to look.
+            Whether there is something to mend; :attr:`unknown_is_a_change` when that cannot be seen.
         """
         connection = Connection.parse(news["connection"] if not has_unknown(news["connection"]) else olds["connection"])
         path = olds["path"]
@@ -102,7 +108,7 @@ class RemoteFileProvider(pulumi.dynamic.ResourceProvider):
             return True
         if known_failure(connection) is not None:
             say(f"{path}: drift is unknown, {connection.description} cannot be reached")
-            return True
+            return self.unknown_is_a_change
         recorded = desired_file(olds)
         try:
             observed = observe(open_transport(connection), path, expected=recorded.sha256)
@@ -110,7 +116,7 @@ class RemoteFileProvider(pulumi.dynamic.ResourceProvider):
             if isinstance(error, UnreachableError):
                 note_failure(connection, str(error))
             say(f"{path}: drift is unknown: {error}")
-            return True
+            return self.unknown_is_a_change
         lines = explain_drift(
             recorded,
             observed,
@@ -152,14 +158,18 @@ class RemoteFileProvider(pulumi.dynamic.ResourceProvider):
             if plain.get(name) is not None and plain[name] not in (value, str(number)):
                 live[name] = value
         outputs = {**props, **live}
-        return ReadResult(id_, outputs, {key: outputs[key] for key in outputs if key != "sha256"})
+        return ReadResult(id_, outputs, {key: outputs[key] for key in outputs if key != "rollbackSha256"})
 
     @one_sentence
     def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
         """Bring the file into its wanted state; what is right already is not sent again."""
-        plain = plain_properties(_news)
-        self._apply(plain)
-        return UpdateResult(_outputs(_news, plain))
+        olds, plain = plain_properties(_olds), plain_properties(_news)
+        decision = self._apply(plain)
+        outputs = _outputs(_news, plain)
+        before = olds.get("sha256") if decision.action == "replace" else olds.get("rollbackSha256")
+        if before:
+            outputs["rollbackSha256"] = before
+        return UpdateResult(outputs)
 
     @one_sentence
     def delete(self, _id: str, _props: Properties) -> None:
@@ -167,7 +177,12 @@ class RemoteFileProvider(pulumi.dynamic.ResourceProvider):
         plain = plain_properties(_props)
         connection = Connection.parse(plain["connection"])
         path = plain["path"]
-        result = remove(open_transport(connection), path, desired_file(plain).sha256)
+        result = remove(
+            open_transport(connection),
+            path,
+            desired_file(plain).sha256,
+            rollback_sha256=plain.get("rollbackSha256") or "",
+        )
         if result == "orphaned":
             say(f"{path} was changed by hand since it was deployed; it is kept as {path}.orphan")
         elif result == "foreign":

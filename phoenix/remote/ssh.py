@@ -287,30 +287,32 @@ def _agent_socket(hop: Connection | Jump, what: str) -> str | None:
 
 def _explain(what: str, hop: Connection | Jump, error: Exception, limit: float) -> str:
     """Turn a failed connection attempt into one sentence with its remedy."""
-    if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        source = "hostKey" if hop.host_key is not None else f"knownHostsFile {hop.known_hosts_file}"
-        return (
-            f"{what}: the server's host key is not the one in {source}: if the server was installed anew, "
-            f"take its key with `ssh-keyscan -p {hop.port} {hop.host}`; if not, something else answers there."
-        )
-    if isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in str(error):
-        source = "hostKey" if hop.host_key is not None else f"knownHostsFile {hop.known_hosts_file}"
-        return (
-            f"{what}: the server has no host key of the kind that {source} holds: "
-            f"take another of its keys with `ssh-keyscan -p {hop.port} {hop.host}`."
-        )
-    if isinstance(error, asyncssh.PermissionDenied):
-        return (
-            f"{what}: the server does not let {hop.user} in with the key it was offered: "
-            "add the public key to authorized_keys there, or correct user or the private key."
-        )
-    if isinstance(error, TimeoutError):
-        return f"{what}: no answer within {limit:g} s: check address, firewall and sshd, or raise connectTimeout."
-    if isinstance(error, ConnectionRefusedError):
-        return f"{what}: connection refused: nothing listens on port {hop.port}; start sshd or correct port."
-    if isinstance(error, socket.gaierror):
-        return f"{what}: the name {hop.host} does not resolve: correct host, or use an address."
-    return f"{what}: cannot connect ({_reason(error)}): check that an SSH server runs there."
+    source = "hostKey" if hop.host_key is not None else f"knownHostsFile {hop.known_hosts_file}"
+    scan = f"`ssh-keyscan -p {hop.port} {hop.host}`"
+    match error:
+        case asyncssh.HostKeyNotVerifiable():
+            problem = (
+                f"the server's host key is not the one in {source}: if the server was installed anew, "
+                f"take its key with {scan}; if not, something else answers there"
+            )
+        case asyncssh.KeyExchangeFailed() if "host key" in str(error):
+            problem = (
+                f"the server has no host key of the kind that {source} holds: take another of its keys with {scan}"
+            )
+        case asyncssh.PermissionDenied():
+            problem = (
+                f"the server does not let {hop.user} in with the key it was offered: "
+                "add the public key to authorized_keys there, or correct user or the private key"
+            )
+        case TimeoutError():
+            problem = f"no answer within {limit:g} s: check address, firewall and sshd, or raise connectTimeout"
+        case ConnectionRefusedError():
+            problem = f"connection refused: nothing listens on port {hop.port}; start sshd or correct port"
+        case socket.gaierror():
+            problem = f"the name {hop.host} does not resolve: correct host, or use an address"
+        case _:
+            problem = f"cannot connect ({_reason(error)}): check that an SSH server runs there"
+    return f"{what}: {problem}."
 
 
 def _reason(error: Exception | None) -> str:

@@ -288,7 +288,7 @@ def test_a_command_is_never_run_twice(server: AsyncsshServer, ssh_data: dict, tm
 
     thread = threading.Thread(target=cut)
     thread.start()
-    with pytest.raises(UnreachableError, match="lost while a command ran .* not known how far it got: run again"):
+    with pytest.raises(UnreachableError, match=r"lost while a command ran .* not known how far it got: run again"):
         transport.run(f"echo ran >> {log}; sleep 30")
     thread.join()
     assert transport.run(f"cat {log}").stdout == b"ran\n"
