@@ -89,7 +89,7 @@ def stack_file(project: Path, stack: str) -> Path:
     if not _STACK.fullmatch(stack):
         raise InputError(
             [
-                f"--stack is {names.printable(stack, 80)!r}: a stack's name holds letters, digits, hyphens, underscores "
+                f"--stack is {names.printable(stack, 80)!r}: a name holds letters, digits, hyphens, underscores "
                 "and dots, 100 characters at most: correct it."
             ]
         )
@@ -120,7 +120,8 @@ def stack_values(project: Path, stack: str) -> dict[str, Any]:
 def _section(path: Path, remedy: str) -> dict[str, Any]:
     section = read_mapping(path, remedy).get("config")
     if section is not None and not isinstance(section, dict):
-        raise InputError([f"{path}: config is {_KINDS.get(type(section), 'one value')}: it must be a mapping."])
+        kind = _KINDS.get(type(section), "one value")
+        raise InputError([f"{path}: config is {kind}: it must be a mapping of phoenix:<key> to values."])
     return section or {}
 
 

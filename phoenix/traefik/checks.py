@@ -40,6 +40,16 @@ def _mapping(data: Any) -> Mapping[str, Any]:
     return data if isinstance(data, Mapping) else {}
 
 
+def _has(known: Any, value: Any) -> bool:
+    return isinstance(value, str) and value in known
+
+
+def _list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
 def _listed(known: Any) -> str:
     return ", ".join(sorted(map(str, known))) or "none"
 
@@ -66,24 +76,32 @@ def static_mistakes(static: Any) -> Iterator[str]:
         yield "entryPoints defines none: Traefik would listen on port 80 only"
     taken: dict[str, str] = {}
     for name, value in entry_points.items():
-        address = str(_mapping(value).get("address", ""))
+        address = str(_mapping(value).get("address") or "")
+        other = next((known for known, listens in taken.items() if _same_socket(address, listens)), None)
         if not address:
             yield f'entryPoints.{name}.address is missing: add one such as ":443"'
-        elif address in taken:
-            yield f"entryPoints.{name}.address is {address!r}, as that of {taken[address]}: give one of them another"
-        taken.setdefault(address, name)
+        elif other:
+            yield f"entryPoints.{name}.address is {address!r}, as that of {other}: give one of them another"
+        taken[name] = address
         redirect = _mapping(_mapping(_mapping(value).get("http")).get("redirections")).get("entryPoint")
         target = _mapping(redirect).get("to")
-        if target is not None and not str(target).startswith(":") and target not in entry_points:
+        if target is not None and not str(target).startswith(":") and not _has(entry_points, target):
             yield f"entryPoints.{name} redirects to {_none(target, 'entry point', entry_points)}"
     for name, value in _mapping(static.get("certificatesResolvers")).items():
         yield from _resolver_mistakes(name, _mapping(_mapping(value).get("acme")), entry_points)
     ping = _mapping(static.get("ping")).get("entryPoint")
-    if ping is not None and ping not in entry_points:
+    if ping is not None and not _has(entry_points, ping):
         yield f"ping.entryPoint is {_none(ping, 'entry point', entry_points)}"
     provider = _mapping(_mapping(static.get("providers")).get("file"))
     if "filename" in provider and "directory" in provider:
         yield "providers.file has both filename and directory: Traefik would use the directory silently, so keep one"
+
+
+def _same_socket(first: str, second: str) -> bool:
+    """Whether two listen addresses cannot be bound at once; port 0 takes any free one."""
+    (first_host, _, first_port), (second_host, _, second_port) = (text.rpartition(":") for text in (first, second))
+    hosts = {first_host.strip("[]"), second_host.strip("[]")}
+    return first_port == second_port != "0" and (len(hosts) == 1 or not hosts.isdisjoint({"", "0.0.0.0", "::"}))  # noqa: S104 - compared, not bound
 
 
 def _resolver_mistakes(name: str, acme: Mapping[str, Any], entry_points: Mapping[str, Any]) -> Iterator[str]:
@@ -96,7 +114,7 @@ def _resolver_mistakes(name: str, acme: Mapping[str, Any], entry_points: Mapping
     if not any(kind in acme for kind in ("tlsChallenge", "httpChallenge", "dnsChallenge")):
         yield f"{where} names no challenge: add tlsChallenge, httpChallenge or dnsChallenge"
     challenge = _mapping(acme.get("httpChallenge")).get("entryPoint")
-    if challenge is not None and challenge not in entry_points:
+    if challenge is not None and not _has(entry_points, challenge):
         yield f"{where}.httpChallenge.entryPoint is {_none(challenge, 'entry point', entry_points)}"
 
 
@@ -144,9 +162,8 @@ def _http_mistakes(http: Mapping[str, Any], static: Mapping[str, Any]) -> Iterat
             yield where, "has no rule: add one such as Host(`name.example.test`)"
             continue
         yield from ((where, phrase) for phrase in rule_mistakes(text))
-        own = router.get("entryPoints") or sorted(entry_points)
-        for entry_point in own if isinstance(own, list) else [own]:
-            if entry_point not in entry_points:
+        for entry_point in _list(router.get("entryPoints")) or sorted(map(str, entry_points)):
+            if not _has(entry_points, entry_point):
                 yield where, f"names the entry point {_undefined(entry_point, entry_points)}"
             other = rules.setdefault((text, str(entry_point)), name)
             if other != name:
@@ -170,11 +187,11 @@ def _references(
         yield "names no service"
     elif "@" not in service and service not in services:
         yield f"names the service {service!r}, which is not there (services: {_listed(services)})"
-    for middleware in router.get("middlewares") or []:
-        if "@" not in str(middleware) and middleware not in middlewares:
+    for middleware in _list(router.get("middlewares")):
+        if "@" not in str(middleware) and not _has(middlewares, middleware):
             yield f"names the middleware {middleware!r}, which is not there (middlewares: {_listed(middlewares)})"
     resolver = _mapping(router.get("tls")).get("certResolver")
-    if resolver is not None and resolver not in resolvers:
+    if resolver is not None and not _has(resolvers, resolver):
         yield (
             f"names the certificate resolver {_undefined(resolver, resolvers)}: "
             "Traefik would serve its default certificate and say nothing"
@@ -213,7 +230,7 @@ def _service_mistakes(service: Any, transports: Mapping[str, Any]) -> Iterator[s
         if not url.startswith(("http://", "https://", "h2c://")) or len(url.partition("://")[2]) == 0 or " " in url:
             yield f"has the server URL {url!r}: it must be such as http://10.0.0.141:8000"
     transport = balancer.get("serversTransport")
-    if transport is not None and "@" not in str(transport) and transport not in transports:
+    if transport is not None and "@" not in str(transport) and not _has(transports, transport):
         yield f"names the serversTransport {transport!r}, which is not there (there are: {_listed(transports)})"
 
 

@@ -25,7 +25,10 @@ def parse(body: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it is no JSON object.
     """
-    data = json.loads(body)
+    try:
+        data = json.loads(body)
+    except RecursionError:
+        raise ValueError("the answer is nested too deep") from None
     if not isinstance(data, dict):
         raise ValueError("the answer is no JSON object")  # noqa: TRY004 - one kind of error for the caller
     return data
@@ -57,7 +60,7 @@ def differences(intended: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator
         intended: the data of ``dynamic_conf.yml``.
         raw: the answer of ``/api/rawdata``.
     """
-    http = intended.get("http") or {}
+    http = _section(intended, "http")
     for name in _section(http, "middlewares"):
         live = served(raw, "middlewares").get(name)
         if name.startswith(REVISION_PREFIX):
@@ -72,8 +75,8 @@ def differences(intended: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator
     yield from _services(_section(http, "services"), served(raw, "services"))
 
 
-def _section(http: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = http.get(name)
+def _section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = data.get(name)
     return value if isinstance(value, Mapping) else {}
 
 
@@ -96,7 +99,7 @@ def _routers(intended: Mapping[str, Any], live: Mapping[str, Mapping[str, Any]])
             wanted, has = meant.get(field), is_live.get(field)
             if _plain(wanted) != _plain(has):
                 yield f"router {name} has {field} {has!r} where {wanted!r} was meant"
-        wanted, has = ((side.get("tls") or {}).get("certResolver") for side in (meant, is_live))
+        wanted, has = (_section(side, "tls").get("certResolver") for side in (meant, is_live))
         if wanted != has:
             yield f"router {name} has the certificate resolver {has!r} where {wanted!r} was meant"
     for name in sorted(set(live) - set(intended)):
@@ -123,12 +126,13 @@ def _services(intended: Mapping[str, Any], live: Mapping[str, Mapping[str, Any]]
         if wanted != has:
             yield f"service {name} has the servers {has} where {wanted} was meant"
         wanted_transport, has_transport = (
-            _plain((side.get("loadBalancer") or {}).get("serversTransport")) for side in (meant, is_live)
+            _plain(_section(side, "loadBalancer").get("serversTransport")) for side in (meant, is_live)
         )
         if wanted_transport != has_transport:
             yield f"service {name} has the serversTransport {has_transport!r} where {wanted_transport!r} was meant"
 
 
 def _servers(service: Mapping[str, Any]) -> list[str]:
-    servers = (service.get("loadBalancer") or {}).get("servers") or []
-    return sorted(str(server.get("url")) for server in servers if isinstance(server, Mapping))
+    servers = _section(service, "loadBalancer").get("servers")
+    listed = servers if isinstance(servers, list) else []
+    return sorted(str(server.get("url")) for server in listed if isinstance(server, Mapping))
