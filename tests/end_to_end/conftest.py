@@ -1,15 +1,14 @@
 import secrets
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from tests.end_to_end.stack import REPOSITORY, Stack
+from tests.end_to_end.stack import Stack
 
 
 def make_stack(tmp_path_factory: pytest.TempPathFactory, network: str) -> Iterator[Stack]:
     stack = Stack(tmp_path_factory.mktemp("stack"), network)
-    shutil.copytree(REPOSITORY / "stacks/inventory/local", stack.inventory)
+    stack.copy_inventory()
     try:
         stack.start()
         stack.pulumi("stack", "init", "local")

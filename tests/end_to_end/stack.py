@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.local.lab import Lab
+from phoenix.remote import Connection, open_transport
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LXC_FILE = "phoenix_lxc_configs.json"
+TEMPLATE_NETWORK = "127.10"
 
 
 @dataclass
@@ -28,6 +31,12 @@ class Stack:
     @property
     def inventory(self) -> Path:
         return self.directory / "inventory"
+
+    def copy_inventory(self) -> None:
+        """The local stack's inventory, moved to this stack's network."""
+        shutil.copytree(REPOSITORY / "stacks/inventory/local", self.inventory)
+        for path in self.inventory.glob("phoenix_*.json"):
+            path.write_text(path.read_text().replace(f"{TEMPLATE_NETWORK}.", f"{self.network}."))
 
     @property
     def lab(self) -> Lab:
@@ -65,6 +74,11 @@ class Stack:
         for name, value in sections.items():
             settings[name] = {**settings.get(name, {}), **value} if isinstance(value, dict) else value
         (self.directory / "settings.json").write_text(json.dumps(settings))
+
+    def remote(self, script: str) -> str:
+        """Run a script in the Traefik container."""
+        connection = Connection.parse(self.settings["traefik"]["connection"])
+        return open_transport(connection).run(script).text
 
     def pulumi(self, *arguments: str, check: bool = True, timeout: float = 180) -> subprocess.CompletedProcess[str]:
         """Run the embedded engine as bin/pulumi would."""

@@ -85,8 +85,8 @@ def edit(path: Path, old: str, new: str) -> None:
         (lambda stack: stack.dynamic.chmod(0o604), "dynamic_conf.yml"),
         (lambda stack: edit(stack.path("etc/traefik/traefik.yml"), "INFO", "DEBUG"), "traefik.yml"),
         (lambda stack: edit(stack.path("etc/systemd/system/traefik.service"), "RestartSec=1", "RestartSec=9"), "traefik.service"),
-        (lambda stack: stack.lab.exec("traefik", "systemctl stop traefik"), "traefik.service is inactive"),
-        (lambda stack: stack.lab.exec("traefik", "systemctl disable traefik"), "traefik.service is disabled"),
+        (lambda stack: stack.remote("systemctl stop traefik"), "traefik.service is inactive"),
+        (lambda stack: stack.remote("systemctl disable traefik"), "traefik.service is disabled"),
     ],
     ids=["edited", "removed", "mode", "static", "unit", "stopped", "disabled"],
 )  # fmt: skip
@@ -104,7 +104,7 @@ def test_a_changed_inventory_changes_just_that_route(deployed: Stack) -> None:
     guests = deployed.guests()
     guests["930"] = {
         "name": "Wiki",
-        "network_config": {"ip": "127.10.0.170/24"},
+        "network_config": {"ip": f"{deployed.network}.0.170/24"},
         "ports": ["127.0.0.1:18070:8070/tcp"],
     }
     deployed.write_guests(guests)
@@ -114,8 +114,8 @@ def test_a_changed_inventory_changes_just_that_route(deployed: Stack) -> None:
     assert "embedding.internal.phoenix.test" not in done.stdout
     assert deployed.changes()["update"] == 2
     deployed.up()
-    assert deployed.ask("wiki.internal.phoenix.test") == (200, deployed.ask("wiki.internal.phoenix.test")[1])
-    assert deployed.ask("wiki.internal.phoenix.test")[1]["service"] == "Wiki"
+    status, answer = deployed.ask("wiki.internal.phoenix.test")
+    assert (status, answer["service"]) == (200, "Wiki")
     del guests["930"]
     deployed.write_guests(guests)
     deployed.up()
@@ -131,7 +131,7 @@ def test_a_changed_static_configuration_restarts_traefik_with_it(deployed: Stack
 
 
 def test_traefik_comes_back_when_it_is_killed(deployed: Stack) -> None:
-    pid = int(deployed.lab.exec("traefik", "systemctl show -p MainPID --value traefik").stdout.strip())
+    pid = int(deployed.remote("systemctl show -p MainPID --value traefik"))
     os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 20
     while True:
