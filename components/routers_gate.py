@@ -14,6 +14,7 @@ from phoenix.errors import PhoenixError, TraefikError
 from phoenix.remote import Connection, Transport
 from phoenix.settings import TraefikSettings
 from phoenix.traefik import service
+from phoenix.traefik.middlewares import without_secrets
 from phoenix.traefik.prove import differences
 
 WAIT_SECONDS = 20.0
@@ -69,7 +70,7 @@ class RoutersGate(pulumi.ComponentResource):
             {
                 "connection": pulumi.Output.secret(connection.to_props()),
                 "apiUrl": api_url(traefik),
-                "http": configuration.dynamic["http"],
+                "http": without_secrets(configuration.dynamic["http"]),
                 "timeout": WAIT_SECONDS,
             },
             pulumi.ResourceOptions(parent=self),

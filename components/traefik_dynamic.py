@@ -59,6 +59,11 @@ class DynamicFileProvider(RemoteFileProvider):
             time.sleep(POLL_SECONDS)
 
 
+def secret_if(text: str, secrets: tuple[str, ...]) -> pulumi.Input[str]:
+    """A text as a secret of the stack, where parts of it are."""
+    return pulumi.Output.secret(text) if secrets else text
+
+
 class TraefikDynamicConfig(pulumi.ComponentResource):
     """``dynamic_conf.yml``.
 
@@ -88,7 +93,8 @@ class TraefikDynamicConfig(pulumi.ComponentResource):
             f"{name}-file",
             connection=connection,
             path=traefik.dynamic_path,
-            content=configuration.dynamic_text,
+            content=secret_if(configuration.dynamic_text, configuration.secrets),
+            secret_values=configuration.secrets,
             mode="0640",
             owner=file_owner(connection),
             group=file_group(connection, traefik),
@@ -98,7 +104,9 @@ class TraefikDynamicConfig(pulumi.ComponentResource):
                 "binary": traefik.binary,
                 "static": configuration.static_text,
             },
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(
+                parent=self, additional_secret_outputs=["content"] if configuration.secrets else None
+            ),
         )
         self.revision = pulumi.Output.from_input(configuration.dynamic_revision)
         self.register_outputs({"revision": self.revision})

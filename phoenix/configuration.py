@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from phoenix.inventory.load import examine_directory
 from phoenix.inventory.models import Inventory
 from phoenix.routes import Route, examine_routes, internal_domain
 from phoenix.settings import Settings
-from phoenix.traefik import checks, document, dynamic, static, unit
+from phoenix.traefik import checks, dashboard, document, dynamic, middlewares, static, unit
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Configuration:
         unit_text: text of ``traefik.service``.
         revision: twelve hex digits that name all three.
         dynamic_revision: the marker Traefik's API shows once the dynamic configuration is live.
+        secrets: parts of ``dynamic_text`` that are never shown, such as password hashes.
     """
 
     internal_domain: str
@@ -40,6 +41,7 @@ class Configuration:
     static_text: str
     dynamic_text: str
     unit_text: str
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def revision(self) -> str:
@@ -85,7 +87,13 @@ def _examine(inventory: Inventory, settings: Settings, *, complete: bool) -> tup
     domain = internal_domain(inventory, settings)
     gateway = static.gateway_address(inventory, settings)
     static_data = static.static_config(settings, domain, gateway)
-    dynamic_data = dynamic.dynamic_config(routes)
+    mistakes += middlewares.mistakes(settings, routes)
+    mistakes += dashboard.mistakes(settings, routes)
+    dynamic_data = dynamic.dynamic_config(
+        middlewares.with_known(routes, settings.middlewares),
+        middlewares.definitions(settings.middlewares, behind_gateway=gateway is not None),
+        dashboard.routers(settings, domain),
+    )
     mistakes += checks.mistakes(
         f"{settings.source}: traefik.yml", static_data, f"{settings.source}: dynamic_conf.yml", dynamic_data
     )
@@ -98,5 +106,6 @@ def _examine(inventory: Inventory, settings: Settings, *, complete: bool) -> tup
         static_text=document.dump(static_data),
         dynamic_text=document.dump(dynamic_data),
         unit_text=unit.render(settings.traefik),
+        secrets=middlewares.secret_values(settings.middlewares),
     )
     return configuration, mistakes

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 
 from phoenix.errors import InputError
 from phoenix.inventory.models import Hostname, Port, Scheme
@@ -23,6 +23,7 @@ from phoenix.settings_types import (
     Environment,
     IpAddress,
     ListenAddress,
+    LoopbackAddress,
     Network,
     RouterName,
     ServerName,
@@ -31,6 +32,8 @@ from phoenix.settings_types import (
     UrlPath,
     Version,
 )
+from phoenix.traefik.install_settings import InstallSettings
+from phoenix.traefik.middleware_models import Middleware
 
 
 class TraefikSettings(SettingsModel):
@@ -52,6 +55,8 @@ class TraefikSettings(SettingsModel):
         throttle: least time between two reloads of the dynamic file (``providers.providersThrottleDuration``). The
             file is always replaced whole, so a short one is safe and lets a change be served at once.
         harden: sandboxing directives in the unit; set to false where the container forbids mount namespaces.
+        install: where the program comes from; by default it is expected to be in the container.
+        probe: send a request through each new or changed route before and after it goes live.
     """
 
     connection: Connection | None = None
@@ -65,10 +70,12 @@ class TraefikSettings(SettingsModel):
     group: Account = "traefik"
     web_address: ListenAddress = ":80"
     websecure_address: ListenAddress = ":443"
-    api_address: ListenAddress = "127.0.0.1:8080"
+    api_address: LoopbackAddress = "127.0.0.1:8080"
     log_level: Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR"] = "INFO"
     throttle: Duration = "100ms"
     harden: bool = True
+    install: InstallSettings | None = None
+    probe: bool = True
 
     @property
     def static_path(self) -> str:
@@ -97,6 +104,9 @@ class CertificateAuthoritySettings(SettingsModel):
         external_directory: ACME directory of the public CA; by default Traefik's own, Let's Encrypt.
         external_root_file: root certificate of the public CA's own https, where it is not a well-known one.
         key_type: of Traefik's certificate keys.
+        demand_certificates: ``up`` succeeds only once every route serves a certificate of the right issuer; Traefik's
+            default certificate is a failure then.
+        wait: how long it waits for certificates, in seconds.
     """
 
     url: Url | None = None
@@ -106,6 +116,8 @@ class CertificateAuthoritySettings(SettingsModel):
     external_directory: Url | None = None
     external_root_file: AbsolutePath | None = None
     key_type: Literal["EC256", "EC384", "RSA2048", "RSA4096", "RSA8192"] = "EC384"
+    demand_certificates: bool = False
+    wait: Annotated[int, Field(ge=1, le=3600)] = 90
 
 
 class GatewaySettings(SettingsModel):
@@ -136,6 +148,8 @@ class RouteSettings(SettingsModel):
         server_name: the name, or address, an https backend's certificate must carry; by default the host name.
         root_file: the CA of an https backend, a path in Traefik's container.
         insecure_skip_verify: do not verify the https backend at all.
+        certificate_issuer: part of the name of who must have issued the certificate this route serves, such as
+            ``Let's Encrypt``; demanded even where ``demandCertificates`` is off.
     """
 
     hostname: Hostname | None = None
@@ -148,6 +162,7 @@ class RouteSettings(SettingsModel):
     server_name: ServerName | None = None
     root_file: AbsolutePath | None = None
     insecure_skip_verify: bool | None = None
+    certificate_issuer: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
 class PortainerSettings(SettingsModel):
@@ -189,6 +204,26 @@ class PortainerSettings(SettingsModel):
     compose_directory: str | None = None
 
 
+class DashboardSettings(SettingsModel):
+    """Traefik's dashboard as a route; only behind a login or an allow list.
+
+    Attributes:
+        hostname: where it is reached.
+        middlewares: names from ``phoenix:middlewares``, in order; at least one must keep strangers out.
+        cert_resolver: certificate resolver; by default the one of the host name's domain.
+        entry_points: entry points to listen on.
+    """
+
+    hostname: Hostname
+    middlewares: tuple[RouterName, ...]
+    cert_resolver: str | None = None
+    entry_points: tuple[str, ...] = ("websecure",)
+
+
+def _none_if_empty(value: Any) -> Any:
+    return None if value == {} else value  # the default that Pulumi.yaml can give
+
+
 class Settings(SettingsModel):
     """All of a stack's settings.
 
@@ -201,6 +236,8 @@ class Settings(SettingsModel):
         docker_environments: all environments it deploys; by default just ``environment``.
         acme_email: contact given to the CAs.
         routes: overrides, by router name.
+        middlewares: what routes may name, by name (docs/middlewares.md lists the kinds).
+        dashboard: Traefik's dashboard; by default it is reached from inside its container only.
         ssh_private_key: key for connections that name no key file.
     """
 
@@ -215,6 +252,8 @@ class Settings(SettingsModel):
     certificate_authority: CertificateAuthoritySettings = CertificateAuthoritySettings()
     gateway: GatewaySettings = GatewaySettings()
     routes: dict[RouterName, RouteSettings] = Field(default_factory=dict)
+    middlewares: dict[RouterName, Middleware] = Field(default_factory=dict)
+    dashboard: Annotated[DashboardSettings | None, BeforeValidator(_none_if_empty)] = None
     portainer: PortainerSettings = PortainerSettings()
     ssh_private_key: SecretStr | None = None
 

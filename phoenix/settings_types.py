@@ -6,6 +6,7 @@ and field in front.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated, Literal
 
@@ -40,9 +41,17 @@ def _listen_address(value: str) -> str:
     return value
 
 
-def _network(value: str) -> str:
-    import ipaddress
+def _loopback_address(value: str) -> str:
+    host = _listen_address(value).rpartition(":")[0].strip("[]")
+    if not host or not ipaddress.ip_address(host).is_loopback:
+        raise ValueError(
+            "must be on a loopback address, such as 127.0.0.1:8080, since Traefik's API asks for no password: "
+            "set phoenix:dashboard to reach it from elsewhere"
+        )
+    return value
 
+
+def _network(value: str) -> str:
     try:
         return str(ipaddress.ip_network(value)) if "/" in value else str(ipaddress.ip_address(value))
     except ValueError:
@@ -88,6 +97,7 @@ def _duration(value: str) -> str:
 
 
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+LoopbackAddress = Annotated[str, AfterValidator(_loopback_address)]
 Network = Annotated[str, AfterValidator(_network)]
 Url = Annotated[str, AfterValidator(_url)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]

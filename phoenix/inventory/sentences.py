@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from phoenix.names import printable
 
 MASKED = "[secret]"
-_SECRET = re.compile(r"password|passphrase|secret|token|private_?key(?!_?file)", re.IGNORECASE)
+_SECRET = re.compile(r"password|passphrase|secret|token|private_?key(?!_?file)|\busers\b", re.IGNORECASE)
 _DEMANDS = {
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",

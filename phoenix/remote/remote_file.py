@@ -216,7 +216,7 @@ class RemoteFile(pulumi.dynamic.Resource, module="phoenix", name="RemoteFile"):
         owner: name or number as text; None: not managed.
         group: likewise.
         summary: a small map shown in diffs, where the content would be too long to read.
-        secret_values: parts of the content to mask in drift, where the content as a whole is no secret.
+        secret_values: parts of the content to mask in drift; the rest is shown then, even of a secret content.
         properties: further inputs for a subclass of the provider.
         provider: an instance of a subclass of :class:`RemoteFileProvider`.
         opts: resource options.
@@ -270,7 +270,8 @@ class RemoteFile(pulumi.dynamic.Resource, module="phoenix", name="RemoteFile"):
             "owner": owner,
             "group": group,
             "sha256": text.apply(_digest),
-            "contentSecret": pulumi.Output.from_input(text.is_secret()),
+            # a content whose secret parts are named is shown without them, though it be a secret in the state
+            "contentSecret": False if secret_values else pulumi.Output.from_input(text.is_secret()),
             "summary": summary,
         }
         if secret_values:

@@ -56,7 +56,11 @@ def servers_transport(route: Route) -> dict[str, Any]:
     return {**roots, "serverName": transport.server_name}
 
 
-def dynamic_config(routes: Iterable[Route], middlewares: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def dynamic_config(
+    routes: Iterable[Route],
+    middlewares: Mapping[str, Any] | None = None,
+    routers: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The dynamic configuration as data.
 
     It always holds one middleware that no router uses, named after the revision: Traefik's API shows it as soon as
@@ -66,8 +70,9 @@ def dynamic_config(routes: Iterable[Route], middlewares: Mapping[str, Any] | Non
     Args:
         routes: in any order.
         middlewares: name → definition, as Traefik's reference has it.
+        routers: further routers that lead to services of Traefik's own, such as the dashboard's.
     """
-    http: dict[str, Any] = {"routers": {}, "services": {}, "serversTransports": {}}
+    http: dict[str, Any] = {"routers": dict(routers or {}), "services": {}, "serversTransports": {}}
     for route in routes:
         first = route.resolvers[0]
         http["routers"][route.router] = router(route, route.hostnames, first, route.names_of(first))
