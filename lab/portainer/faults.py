@@ -24,7 +24,7 @@ FaultKind = Literal[
     "restart-before",
     "restart-after",
 ]
-KINDS: tuple[str, ...] = get_args(FaultKind)
+KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
 
 @dataclass
