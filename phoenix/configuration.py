@@ -73,8 +73,6 @@ def read(directory: Path, settings: Settings) -> tuple[Inventory, Configuration]
         InputError: with one sentence for each mistake in any of the files, the routes or the settings.
     """
     inventory, mistakes = examine_directory(directory)
-    if inventory is None:
-        raise InputError(mistakes)
     configuration, more = _examine(inventory, settings, complete=not mistakes)
     if mistakes or more:
         raise InputError([*mistakes, *more])

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from phoenix import names
 from phoenix.errors import InputError
-from phoenix.inventory.models import DockerStack, Guest, Hypervisor, Inventory, Lxc, Vm
+from phoenix.inventory.models import DockerStack, Guest, Hypervisor, Inventory, Lxc, PortainerApi, Vm
 from phoenix.inventory.sentences import sentences, shown
 
 LXC_FILE = "phoenix_lxc_configs.json"
@@ -46,11 +46,15 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 class _Reader:
     """Collects mistakes over all files, so that one run names them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, unreadable: Mapping[str, str]) -> None:
+        self.unreadable = unreadable
         self.mistakes: list[str] = []
 
     def document(self, name: str, text: str | None) -> dict[str, Any] | None:
         """The file's object, or None where there is none to read."""
+        if name in self.unreadable:
+            self.mistakes.append(self.unreadable[name])
+            return None
         if text is None:
             if name not in OPTIONAL_FILES:
                 self.mistakes.append(f"{name}: the file is missing: put it into the inventory directory.")
@@ -150,20 +154,24 @@ def _present(data: Any, depth: int = 8) -> Any:
     return [_present(item, depth - 1) for item in data] if isinstance(data, list) else data
 
 
-def examine(texts: Mapping[str, str | None]) -> tuple[Inventory | None, list[str]]:
+def examine(
+    texts: Mapping[str, str | None], unreadable: Mapping[str, str] | None = None
+) -> tuple[Inventory, list[str]]:
     """As much of an inventory as can be read, and a sentence for each mistake.
 
     Args:
         texts: file name → text, or None where there is no such file.
+        unreadable: file name → the sentence that says why it cannot be read.
 
     Returns:
-        The inventory without its faulty entries, None where the hypervisor's own file is faulty; and the mistakes.
+        The inventory without its faulty entries, fit to find further mistakes only; and the mistakes.
     """
-    reader = _Reader()
+    reader = _Reader(unreadable or {})
     documents = {name: reader.document(name, texts.get(name)) for name in FILES}
+    about_hypervisor = documents[HYPERVISOR_FILE]
     hypervisor = None
-    if documents[HYPERVISOR_FILE] is not None:
-        hypervisor = reader.model(Hypervisor, HYPERVISOR_FILE, documents[HYPERVISOR_FILE])
+    if about_hypervisor is not None:
+        hypervisor = reader.model(Hypervisor, HYPERVISOR_FILE, about_hypervisor)
     lxcs = _lxcs(reader, documents[LXC_FILE])
     vms = _vms(reader, documents[VM_FILE])
     catalogue = documents[STACKS_FILE]
@@ -176,9 +184,9 @@ def examine(texts: Mapping[str, str | None]) -> tuple[Inventory | None, list[str
         if stack:
             stacks[name] = stack
     reader.mistakes.extend(_cross_checks(lxcs, vms, entries if catalogue is not None else None, stacks))
-    if hypervisor is None:
-        return None, reader.mistakes
-    inventory = Inventory(hypervisor=hypervisor, lxcs=tuple(lxcs), vms=tuple(vms), docker_stacks=stacks)
+    inventory = Inventory(
+        hypervisor=hypervisor or _stand_in(about_hypervisor), lxcs=tuple(lxcs), vms=tuple(vms), docker_stacks=stacks
+    )
     return inventory, reader.mistakes
 
 
@@ -194,10 +202,19 @@ def parse(texts: Mapping[str, str | None]) -> Inventory:
     return _faultless(*examine(texts))
 
 
-def _faultless(inventory: Inventory | None, mistakes: list[str]) -> Inventory:
-    if mistakes or inventory is None:
+def _faultless(inventory: Inventory, mistakes: list[str]) -> Inventory:
+    if mistakes:
         raise InputError(mistakes)
     return inventory
+
+
+def _stand_in(data: Mapping[str, Any] | None) -> Hypervisor:
+    """In place of a faulty hypervisor, so that the mistakes of the guests' routes are found in the same run."""
+    portainer = PortainerApi(portainer_hostname="portainer.invalid")
+    try:
+        return Hypervisor(domain_name=(data or {}).get("domain_name") or "", portainer_api=portainer)
+    except ValidationError:
+        return Hypervisor(domain_name="invalid", portainer_api=portainer)
 
 
 def _cross_checks(
@@ -252,30 +269,34 @@ def _listed(known: Iterable[str]) -> str:
     return ", ".join(names.printable(name) for name in sorted(known)) or "none"
 
 
-def examine_directory(directory: Path) -> tuple[Inventory | None, list[str]]:
-    """As :func:`examine`, for the files in a directory."""
+def examine_directory(directory: Path) -> tuple[Inventory, list[str]]:
+    """As :func:`examine`, for the files in a directory.
+
+    Raises:
+        InputError: it is no directory.
+    """
     if not directory.is_dir():
-        return None, [f"{directory}: the inventory is no directory: name one that holds {LXC_FILE} and its siblings."]
+        raise InputError(
+            [f"{directory}: the inventory is no directory: name one that holds {LXC_FILE} and its siblings."]
+        )
     texts: dict[str, str | None] = {}
-    unreadable = []
+    unreadable: dict[str, str] = {}
     for name in FILES:
         path = directory / name
         try:
             if path.exists() and not path.is_file():
-                unreadable.append(f"{path}: it is no regular file: put the JSON file there.")
+                unreadable[name] = f"{path}: it is no regular file: put the JSON file there."
             elif path.exists() and path.stat().st_size > MAXIMUM_BYTES:
-                unreadable.append(f"{path}: it is larger than {MAXIMUM_BYTES} bytes: this is no inventory file.")
+                unreadable[name] = f"{path}: it is larger than {MAXIMUM_BYTES} bytes: this is no inventory file."
             else:
                 texts[name] = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             texts[name] = None
         except UnicodeDecodeError as error:
-            unreadable.append(f"{path}: byte {error.start} is no UTF-8: save the file as UTF-8.")
+            unreadable[name] = f"{path}: byte {error.start} is no UTF-8: save the file as UTF-8."
         except OSError as error:
-            unreadable.append(f"{path}: it cannot be read ({error.strerror}): check its permissions.")
-    if unreadable:
-        return None, unreadable
-    return examine(texts)
+            unreadable[name] = f"{path}: it cannot be read ({error.strerror}): check its permissions."
+    return examine(texts, unreadable)
 
 
 def load(directory: Path) -> Inventory:
