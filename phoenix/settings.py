@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 
 from phoenix.errors import InputError
+from phoenix.gateway.settings import GatewaySettings
 from phoenix.inventory.models import Hostname, Port, Scheme
 from phoenix.inventory.sentences import sentences
 from phoenix.remote.connection import Connection
@@ -21,10 +22,8 @@ from phoenix.settings_types import (
     Duration,
     EMail,
     Environment,
-    IpAddress,
     ListenAddress,
     LoopbackAddress,
-    Network,
     RouterName,
     ServerName,
     SettingsModel,
@@ -55,6 +54,13 @@ class TraefikSettings(SettingsModel):
         throttle: least time between two reloads of the dynamic file (``providers.providersThrottleDuration``). The
             file is always replaced whole, so a short one is safe and lets a change be served at once.
         harden: sandboxing directives in the unit; set to false where the container forbids mount namespaces.
+        continuity: what a restart costs the clients. ``standby``: nothing behind the gateway, which sends requests to a
+            second instance meanwhile; ``sockets``: no connection is refused, since systemd holds the ports; ``both``;
+            ``none``. By default ``standby`` where ``phoenix:gateway.connection`` is set, else ``sockets``.
+        standby_web_address: the standby's entry point ``web``; it takes no ACME challenges.
+        standby_websecure_address: its entry point ``websecure``, which the gateway must reach.
+        standby_api_address: its API.
+        standby_runs: only during ``restarts``, or ``always``: then it also takes over when Traefik crashes.
         install: where the program comes from; by default it is expected to be in the container.
         probe: send a request through each new or changed route before and after it goes live.
     """
@@ -74,6 +80,11 @@ class TraefikSettings(SettingsModel):
     log_level: Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR"] = "INFO"
     throttle: Duration = "100ms"
     harden: bool = True
+    continuity: Literal["none", "sockets", "standby", "both"] | None = None
+    standby_web_address: ListenAddress = "127.0.0.1:8000"
+    standby_websecure_address: ListenAddress = ":8443"
+    standby_api_address: LoopbackAddress = "127.0.0.1:8081"
+    standby_runs: Literal["restarts", "always"] = "restarts"
     install: InstallSettings | None = None
     probe: bool = True
 
@@ -118,20 +129,6 @@ class CertificateAuthoritySettings(SettingsModel):
     key_type: Literal["EC256", "EC384", "RSA2048", "RSA4096", "RSA8192"] = "EC384"
     demand_certificates: bool = False
     wait: Annotated[int, Field(ge=1, le=3600)] = 90
-
-
-class GatewaySettings(SettingsModel):
-    """The NGINX gateway in front of Traefik.
-
-    Attributes:
-        address: its address; by default that of the guest with CTID 101, where there is one.
-        port: where it takes https in.
-        trusted: further addresses or networks whose forwarded headers Traefik believes.
-    """
-
-    address: IpAddress | None = None
-    port: Port = 443
-    trusted: tuple[Network, ...] = ()
 
 
 class RouteSettings(SettingsModel):
