@@ -36,7 +36,7 @@ class _NoAliases(_Dumper):  # type: ignore[misc]
 # such as 5e0123456789 would arrive as a number (https://yaml.org/spec/1.2.2/#1032-tag-resolution).
 _NoAliases.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9_]+)?|0[oO][0-7_]+|0[xX][0-9a-fA-F_]+"),
+    re.compile(r"([-+]?(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9_]+)?|0[oO][0-7_]+|0[xX][0-9a-fA-F_]+)\Z"),
     list("-+.0123456789"),
 )
 
