@@ -9,19 +9,20 @@ from pathlib import Path
 import pulumi
 
 from components import (
-    PortainerDeployment,
     ReadinessGate,
     RoutersGate,
     TraefikDynamicConfig,
     TraefikHost,
     TraefikService,
     TraefikStaticConfig,
+    build_portainer,
     read_program,
 )
 from components.outputs import export_outputs
 from phoenix.traefik.readiness import checks
 
-program = read_program(Path(__file__).resolve().parent)
+PROJECT = Path(__file__).resolve().parent
+program = read_program(PROJECT)
 traefik, connection = program.settings.traefik, program.traefik
 
 
@@ -39,7 +40,5 @@ service = TraefikService(
 )
 gate = RoutersGate("traefik-routers", connection, traefik, program.configuration, after(service))
 
-if program.portainer is not None and program.settings.portainer.deploy_command:
-    PortainerDeployment("portainer", program.portainer, program.settings.portainer.deploy_command, after(gate))
-
+build_portainer(program, PROJECT, after(gate))
 export_outputs(program)

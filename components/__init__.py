@@ -5,7 +5,8 @@ own name. What they deploy is decided in :mod:`phoenix`; here stand resources an
 """
 
 from components.configuration import Program, read_program
-from components.portainer import PortainerDeployment
+from components.portainer import PortainerDeployment, PortainerInstance
+from components.portainer_instances import build_portainer
 from components.readiness import ReadinessGate
 from components.routers_gate import RoutersGate
 from components.traefik_dynamic import TraefikDynamicConfig
@@ -15,6 +16,7 @@ from components.traefik_static import TraefikStaticConfig
 
 __all__ = [
     "PortainerDeployment",
+    "PortainerInstance",
     "Program",
     "ReadinessGate",
     "RoutersGate",
@@ -22,5 +24,6 @@ __all__ = [
     "TraefikHost",
     "TraefikService",
     "TraefikStaticConfig",
+    "build_portainer",
     "read_program",
 ]

@@ -83,6 +83,8 @@ def build(layout: Layout, network: str, guests: Guests, host_keys: dict[str, str
         "portainer": {
             "connection": connection("portainer", portainer_address(network, guests)),
             "rootFile": str(layout.root_certificate),
+            # There is no Docker in this lab: its Portainer is a process of the lab's own.
+            "deployCommand": "echo the lab runs Portainer itself",
             "serverName": guests.portainer_names[0],
         },
     }

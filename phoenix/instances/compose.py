@@ -63,9 +63,7 @@ def agent_image(inventory: Inventory, portainer: PortainerSettings) -> str:
     return pinned_image(portainer.agent_image, listed, DEFAULT_AGENT_IMAGE)
 
 
-def server_compose(
-    image: str, port: int, *, certificate: bool, admin_password: bool, agent_secret: bool
-) -> str:
+def server_compose(image: str, port: int, *, certificate: bool, admin_password: bool, agent_secret: bool) -> str:
     """The server's Compose file.
 
     Args:

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator
 
 _COMPOSE = (
-    "compose() { if docker compose version >/dev/null 2>&1; then docker compose \"$@\"; "
-    "elif command -v docker-compose >/dev/null; then docker-compose \"$@\"; "
+    'compose() { if docker compose version >/dev/null 2>&1; then docker compose "$@"; '
+    'elif command -v docker-compose >/dev/null; then docker-compose "$@"; '
     "else echo 'neither `docker compose` nor docker-compose is installed' >&2; return 69; fi; }"
 )
 

@@ -77,6 +77,10 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def unit(stack: Stack) -> Path:
+    return stack.path("etc/systemd/system/traefik.service")
+
+
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
@@ -84,7 +88,7 @@ def edit(path: Path, old: str, new: str) -> None:
         (lambda stack: stack.dynamic.unlink(), "dynamic_conf.yml"),
         (lambda stack: stack.dynamic.chmod(0o604), "dynamic_conf.yml"),
         (lambda stack: edit(stack.path("etc/traefik/traefik.yml"), "INFO", "DEBUG"), "traefik.yml"),
-        (lambda stack: edit(stack.path("etc/systemd/system/traefik.service"), "RestartSec=1", "RestartSec=9"), "traefik.service"),
+        (lambda stack: edit(unit(stack), "RestartSec=1", "RestartSec=9"), "traefik.service"),
         (lambda stack: stack.remote("systemctl stop traefik"), "traefik.service is inactive"),
         (lambda stack: stack.remote("systemctl disable traefik"), "traefik.service is disabled"),
     ],
@@ -155,8 +159,8 @@ def test_a_wrong_inventory_stops_before_anything_is_touched(deployed: Stack) -> 
             done = deployed.pulumi(*command, "--stack", "local", check=False)
             said = done.stdout + done.stderr
             assert done.returncode != 0
-            assert "LXC 801 (embedding): ports[0] is '8000:99999'" in said
-            assert "LXC 914 (ollama): network_config.ip is 'dhcp'" in said
+            assert 'LXC 801 (embedding): ports[0] is "8000:99999"' in said
+            assert 'LXC 914 (ollama): network_config.ip is "dhcp"' in said
         assert deployed.dynamic.read_bytes() == before
     finally:
         deployed.write_guests(json.loads(good))
