@@ -36,7 +36,7 @@ while :; do
 done
 """
 # A VM has a kernel of its own: what a container engine inside changes in /proc/sys and /sys must be writable.
-_VM_CAPABILITIES = ("CAP_NET_ADMIN",)
+_VM_OPTIONS = ("--capability=CAP_NET_ADMIN", "--system-call-filter=@keyring bpf")
 _VM_ENVIRONMENT = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "yes"}
 
 
@@ -127,7 +127,7 @@ class Boot:
             f"--machine={runtime.network.bridge}-{guest}", "--register=no", "--keep-unit", "--settings=no",
             "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--notify-ready=yes",
             "--console=read-only", "--kill-signal=SIGRTMIN+4",
-            *(f"--capability={name}" for name in _VM_CAPABILITIES if vm),
+            *(_VM_OPTIONS if vm else ()),
             *(f"--bind={source}:{target}" for source, target in (binds or {}).items()),
         ]  # fmt: skip
         start = runtime.directory / "guests" / f"start-{guest}"

@@ -69,7 +69,7 @@ class Network:
 
 
 def build(network: Network, guests: Mapping[str, Sequence[str]]) -> None:
-    """Make the bridge and a namespace with one interface ``eth0`` for each guest.
+    """Make the bridge and a namespace with one interface ``eth0`` for each guest, and no way out of the network.
 
     Args:
         network: the network.
@@ -90,7 +90,7 @@ def build(network: Network, guests: Mapping[str, Sequence[str]]) -> None:
     run(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
     for guest, addresses in guests.items():
         lines = [f"addr add {address}/24 dev eth0" for address in addresses]
-        lines += ["link set lo up", "link set eth0 up", f"route add default via {network.host}"]
+        lines += ["link set lo up", "link set eth0 up"]
         run(["ip", "-netns", network.namespace(guest), "-batch", "-"], stdin="\n".join(lines) + "\n")
 
 

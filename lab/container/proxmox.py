@@ -299,9 +299,13 @@ def _start(kind: str, number: str) -> int:
     guest = _guest(kind, number)
     if _status(guest) == "running":
         raise RefusalError(f"{'CT' if kind == 'lxc' else 'VM'} {number} already running")
-    (_GUESTS / f"start-{number}").write_text("start\n")
     deadline = time.monotonic() + _POWER_SECONDS
     while _leader(guest) is None:
+        # The guest's keeper only listens while the guest is off.
+        with contextlib.suppress(OSError):
+            handle = os.open(_GUESTS / f"start-{number}", os.O_WRONLY | os.O_NONBLOCK)
+            os.write(handle, b"start\n")
+            os.close(handle)
         if time.monotonic() > deadline:
             raise RefusalError("startup failed: timed out")
         time.sleep(_POLL_SECONDS)
