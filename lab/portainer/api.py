@@ -39,7 +39,7 @@ class Api:
         missing_images: images that no registry has.
         deploy_seconds: how long a deployment takes.
         agent_seconds: how long an agent that hangs is waited for.
-        race: how long the look for a taken name is before the write.
+        between: called between the look for a taken name and the write, where others may come in.
         setup_token: what 2.43 wants for the first user.
         generation: counts restarts.
     """
@@ -52,7 +52,7 @@ class Api:
         self.missing_images: set[str] = set()
         self.deploy_seconds = 0.0
         self.agent_seconds = 3.0
-        self.race = 0.0
+        self.between: Callable[[], object] = lambda: None
         self.setup_token = secrets.token_hex(16)
         self.generation = 0
         self.deploying = threading.Lock()

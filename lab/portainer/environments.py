@@ -32,7 +32,7 @@ def create(api: Api, request: Request) -> Reply:  # noqa: PLR0911 - each return 
         refused = _ping(api, url, fields)
         if refused is not None:
             return refused
-    time.sleep(api.race)
+    api.between()
     known_tags = {int(tag) for tag in re.findall(r"\d+", fields.get("TagIds", ""))}
     group = int(fields.get("GroupID") or 1)
     with api.state.lock:

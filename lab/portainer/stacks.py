@@ -62,7 +62,7 @@ def create(api: Api, request: Request) -> Reply:  # noqa: PLR0911 - each return 
             return refused
     if url in api.agents:
         return error(500, "Unable to check for name collision", f"dial {url}: connection refused")
-    time.sleep(api.race)
+    api.between()
     if api.mode.asynchronous:
         with api.state.lock:
             made = Stack(api.state.next_id("stack"), name, place, content, _pairs(body), status=DEPLOYING)

@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -114,16 +115,23 @@ def tls_context(target: Target) -> ssl.SSLContext:
     Raises:
         InputError: the root file cannot be read or holds no certificate.
     """
+    try:
+        text = target.root_file.read_text(encoding="ascii") if target.root_file is not None else None
+        return _context(text)
+    except (OSError, ValueError, ssl.SSLError) as error:
+        said = getattr(error, "strerror", None) or "no certificate in it"
+        raise InputError(
+            [
+                f"{target.root_file}: the root certificate cannot be read ({said}): name a PEM file with the "
+                "authority's certificate."
+            ]
+        ) from None
+
+
+@lru_cache(maxsize=8)
+def _context(root: str | None) -> ssl.SSLContext:
+    """Kept, since reading the system's authorities takes a tenth of a second."""
     context = ssl.create_default_context()
-    if target.root_file is not None:
-        try:
-            context.load_verify_locations(cafile=target.root_file)
-        except (OSError, ssl.SSLError) as error:
-            said = error.strerror or "no certificate in it"
-            raise InputError(
-                [
-                    f"{target.root_file}: the root certificate cannot be read ({said}): name a PEM file "
-                    "with the authority's certificate."
-                ]
-            ) from None
+    if root is not None:
+        context.load_verify_locations(cadata=root)
     return context

@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, sleep
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -91,3 +92,11 @@ class FakeTime:
 
     def clock(self) -> Clock:
         return Clock(self.now, self.sleep)
+
+
+def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until something holds, or fail."""
+    deadline = monotonic() + seconds
+    while not holds():
+        assert monotonic() < deadline, "it did not come to hold in time"
+        sleep(0.01)
