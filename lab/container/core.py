@@ -81,6 +81,7 @@ def up(
             result = Start(runtime, plan, directory, layers, owner).run(report)
         except BaseException:
             _remove(runtime)
+            settings.remove(directory)
             raise
         report(f"lab up in {time.monotonic() - began:.1f} s")
         return result
