@@ -7,6 +7,7 @@ which :func:`mistakes` puts behind the file's name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -198,21 +199,29 @@ def _references(
         )
 
 
+_TOKENS = re.compile(r"`[^`]*`|\"(?:[^\"\\]|\\.)*\"|[A-Za-z]+(?=\s*\()|[()`\",]")
+_ONE_NAME = frozenset({"Host", "HostRegexp", "HostSNI"})
+
+
 def rule_mistakes(text: str) -> Iterator[str]:
     """Phrases for a rule: balanced, and each Host matcher with one name, as Traefik 3 has it."""
-    depth, quoted = 0, False
-    for character in text:
-        if character == "`":
-            quoted = not quoted
-        elif not quoted:
-            depth += {"(": 1, ")": -1}.get(character, 0)
-            if character == "," and depth > 0 and text.lstrip().startswith("Host("):
-                yield f"has the rule {text!r}: Host takes one name in Traefik 3, so write Host(`a`) || Host(`b`)"
-                return
-        if depth < 0:
+    matcher = ""
+    within: list[str] = []
+    for token in _TOKENS.findall(text):
+        if token == "(":
+            within.append(matcher)
+        elif token in ("`", '"') or (token == ")" and not within):
+            within.append(token)
             break
-    if depth != 0 or quoted:
-        yield f"has the rule {text!r}, whose parentheses or back-quotes do not match"
+        elif token == ")":
+            within.pop()
+        elif token == "," and within and within[-1] in _ONE_NAME:
+            name = within[-1]
+            yield f"has the rule {text!r}: {name} takes one name in Traefik 3, so write {name}(`a`) || {name}(`b`)"
+            return
+        matcher = token if token.isalpha() else ""
+    if within:
+        yield f"has the rule {text!r}, whose parentheses or quotes do not match"
 
 
 def _service_mistakes(service: Any, transports: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The inventory's files as files: missing, broken, hostile, huge; and the real one, where it lies beside the project."""
+"""The inventory's files as files: missing, broken, hostile, huge; and a real one, where it lies beside the project."""
 
 from __future__ import annotations
 
