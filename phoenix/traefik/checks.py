@@ -207,19 +207,19 @@ def rule_mistakes(text: str) -> Iterator[str]:
     """Phrases for a rule: balanced, and each Host matcher with one name, as Traefik 3 has it."""
     matcher = ""
     within: list[str] = []
-    for token in _TOKENS.findall(text):
-        if token == "(":
+    for part in _TOKENS.findall(text):
+        if part == "(":
             within.append(matcher)
-        elif token in ("`", '"') or (token == ")" and not within):
-            within.append(token)
+        elif part in ("`", '"') or (part == ")" and not within):
+            within.append(part)
             break
-        elif token == ")":
+        elif part == ")":
             within.pop()
-        elif token == "," and within and within[-1] in _ONE_NAME:
+        elif part == "," and within and within[-1] in _ONE_NAME:
             name = within[-1]
             yield f"has the rule {text!r}: {name} takes one name in Traefik 3, so write {name}(`a`) || {name}(`b`)"
             return
-        matcher = token if token.isalpha() else ""
+        matcher = part if part.isalpha() else ""
     if within:
         yield f"has the rule {text!r}, whose parentheses or quotes do not match"
 
