@@ -126,7 +126,7 @@ class Portainer:
                 raise RefusedError(
                     f"{self.session.target.describe()}: Portainer wants its set-up token for the first user "
                     f"({error.said or 'no reason given'}): put it into a file and name that as "
-                    "portainer.setupTokenFile.",
+                    "portainer.api.setupTokenFile.",
                     status=403,
                     said=error.said,
                 ) from None

@@ -13,6 +13,7 @@
     │   ├── SetupExpiredError     303: nobody made the first user within five minutes of the start
     │   └── ServerFailedError     5xx from Portainer itself
     ├── DeploymentError           Portainer took a stack and could not deploy it
+    ├── LoginsSpentError          the server voided so many logins that another could lock the address
     ├── ProtocolError             the answer is not what Portainer's API documents
     └── StepError                 a step of a run failed; its exit code says which
 """
@@ -32,6 +33,10 @@ class UncertainError(PortainerError):
 
 class ProtocolError(PortainerError):
     """The answer is not Portainer's."""
+
+
+class LoginsSpentError(PortainerError):
+    """A run may not log in again."""
 
 
 class DeploymentError(PortainerError):

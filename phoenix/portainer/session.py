@@ -23,6 +23,7 @@ from phoenix.portainer import answers
 from phoenix.portainer.errors import (
     AuthenticationError,
     LockedError,
+    LoginsSpentError,
     ProtocolError,
     ServerFailedError,
     UnavailableError,
@@ -252,7 +253,7 @@ class Session:
             return UnavailableError(
                 f"{where}: the certificate cannot be verified ({detail}): name the authority's "
                 "certificate as "
-                "portainer.apiRootFile, or the name in the certificate as portainer.apiServerName."
+                "portainer.api.rootFile, or the name in the certificate as portainer.api.serverName."
             )
         return UnavailableError(
             f"{where}: no connection ({reason}): look whether the gateway, Traefik and Portainer run, and "
@@ -270,6 +271,12 @@ class Session:
             LockedError: logins from this address are locked.
             PortainerError: anything else.
         """
+        for attempt in range(1, self._tries):
+            try:
+                self._authorization()
+                return
+            except UnavailableError:
+                self.clock.sleep(min(0.25 * 2**attempt, 5.0))
         self._authorization()
 
     def _authorization(self) -> dict[str, str]:
@@ -298,7 +305,7 @@ class Session:
             raise LockedError(
                 f"{where}: Portainer locked logins from this address for one hour after too many of them: "
                 "wait "
-                "an hour, or use an API key (portainer.apiKeyFile), and stop whatever keeps logging in.",
+                "an hour, or use an API key (portainer.api.keyFile), and stop whatever keeps logging in.",
                 status=403,
                 said=told,
             )
@@ -330,10 +337,14 @@ class Session:
             self._last_login = self.clock.now()
             try:
                 return self._transmit(Call("POST", "/api/auth", body=body), {})
-            except (UnavailableError, UncertainError):
+            except UnavailableError:
+                # It never arrived, so that the server did not count it.
+                self.logins -= 1
+                raise
+            except UncertainError:
                 if self.logins == MAXIMUM_LOGINS:
                     raise
-        raise UnavailableError(
+        raise LoginsSpentError(
             f"{self.target.describe()}: Portainer voided {self.logins} logins in one run, as it does at "
             "every "
             "restart: look why it keeps restarting (docker logs on its machine), then run again."
