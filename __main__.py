@@ -1,7 +1,7 @@
 """The program: a hypervisor's inventory in, its ingress and Portainer out.
 
-Each step waits for the one before it: the target is ready → account and directories → Traefik's files → unit and
-service → Traefik serves every intended router → Portainer.
+Each step waits for the one before it: the target is ready → account and directories → Traefik's program, where the
+stack installs it → Traefik's files → unit and service → Traefik serves every intended router → Portainer.
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ import pulumi
 from components import (
     ReadinessGate,
     RoutersGate,
+    TraefikBinary,
     TraefikDynamicConfig,
     TraefikHost,
     TraefikService,
@@ -31,10 +32,13 @@ def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
     return pulumi.ResourceOptions(depends_on=list(resources))
 
 
-ready = ReadinessGate("ready", connection, checks(program.settings))
+ready = ReadinessGate("ready", connection, checks(program.settings, program.configuration))
 host = TraefikHost("traefik-host", connection, traefik, after(ready))
-static = TraefikStaticConfig("traefik-static", connection, traefik, program.configuration, after(host))
-dynamic = TraefikDynamicConfig("traefik-dynamic", connection, traefik, program.configuration, after(host))
+installed: list[pulumi.Resource] = [host]
+if traefik.install:
+    installed.append(TraefikBinary("traefik", connection, traefik, program.configuration, PROJECT, after(host)))
+static = TraefikStaticConfig("traefik-static", connection, traefik, program.configuration, after(*installed))
+dynamic = TraefikDynamicConfig("traefik-dynamic", connection, traefik, program.configuration, after(*installed))
 service = TraefikService(
     "traefik-service", connection, traefik, program.configuration, static.digest, after(static, dynamic)
 )

@@ -9,6 +9,7 @@ from components.portainer import PortainerDeployment, PortainerInstance
 from components.portainer_instances import build_portainer
 from components.readiness import ReadinessGate
 from components.routers_gate import RoutersGate
+from components.traefik_binary import TraefikBinary
 from components.traefik_dynamic import TraefikDynamicConfig
 from components.traefik_host import TraefikHost
 from components.traefik_service import TraefikService
@@ -20,6 +21,7 @@ __all__ = [
     "Program",
     "ReadinessGate",
     "RoutersGate",
+    "TraefikBinary",
     "TraefikDynamicConfig",
     "TraefikHost",
     "TraefikService",

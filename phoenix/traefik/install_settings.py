@@ -10,6 +10,9 @@ from pydantic import AfterValidator, Field, model_validator
 from phoenix.settings_types import AbsolutePath, SettingsModel
 
 VERSION_MARK = "{version}"
+SIZE_LIMIT = 2_000_000_000
+"""Largest download in bytes: Traefik's program has some 185 MB, its archive about 55."""
+
 _URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!&()*+,;=%\[\]-]+")
 _MEMBER = re.compile(r"(?!/)(?!.*(?:^|/)\.\.(?:/|$))[A-Za-z0-9._+@/-]{1,200}")
 

@@ -6,7 +6,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from phoenix.settings import Settings
+from phoenix.configuration import Configuration
+from phoenix.settings import Settings, TraefikSettings
+from phoenix.traefik.install_settings import InstallSettings
+from phoenix.traefik.named_files import NamedFile, check_script, named_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +27,69 @@ class Check:
     remedy: str
 
 
-def checks(settings: Settings) -> tuple[Check, ...]:
-    """The checks of a stack, cheapest first."""
+def checks(settings: Settings, configuration: Configuration | None = None) -> tuple[Check, ...]:
+    """The checks of a stack, cheapest first.
+
+    Args:
+        settings: the stack's.
+        configuration: what shall be put there: the files it names must be there and fit to be read. Without it only
+            the internal CA's root certificate is looked at.
+    """
     traefik, authority = settings.traefik, settings.certificate_authority
-    binary, root = shlex.quote(traefik.binary), shlex.quote(authority.root_file)
+    root = NamedFile(authority.root_file, "certificate", "phoenix:certificateAuthority.rootFile")
+    named = named_files(configuration.static, configuration.dynamic) if configuration else []
+    others = [file for file in named if (file.path, file.kind) != (root.path, root.kind)]
     return (
         Check(
             "service manager",
             "command -v systemctl >/dev/null || { echo 'there is no systemctl'; exit 1; }",
             "let phoenix:traefik.connection lead to a machine with systemd",
         ),
-        Check(
-            "Traefik program",
-            f"test -x {binary} || {{ echo there is no program {binary}; exit 1; }}",
-            "install Traefik there, or correct phoenix:traefik.binary",
-        ),
+        *(_tools(traefik.install) if traefik.install else (_program(traefik),)),
         Check(
             "internal CA's root certificate",
-            f"test -r {root} || {{ echo {root} cannot be read; exit 1; }}\n"
-            f"grep -q 'BEGIN CERTIFICATE' {root} || {{ echo {root} holds no PEM certificate; exit 1; }}",
+            check_script(root, traefik.user),
             "mount it into the container, or correct phoenix:certificateAuthority.rootFile",
         ),
+        *(
+            Check(file.where, check_script(file, traefik.user), "put it into the container, or correct its path")
+            for file in others
+        ),
     )
+
+
+def _program(traefik: TraefikSettings) -> Check:
+    """The program that is expected to be there, in the version that is expected."""
+    script = "\n".join(
+        (
+            f"binary={shlex.quote(traefik.binary)} version={traefik.version}",
+            '[ -x "$binary" ] || { echo "there is no program $binary"; exit 1; }',
+            'said=$("$binary" version 2>&1) || { echo "$binary does not run: $said" | head -n 1; exit 1; }',
+            "found=$(printf '%s\\n' \"$said\" | sed -n 's/^Version: *v*//p')",
+            '[ "$found" = "$version" ] || { echo "$binary is Traefik ${found:-of no version}, not $version"; exit 1; }',
+        )
+    )
+    return Check(
+        "Traefik program",
+        script,
+        "let phoenix:traefik.install bring it, install it there, or correct phoenix:traefik.binary or .version",
+    )
+
+
+def _tools(install: InstallSettings) -> Iterator[Check]:
+    """What bringing the program needs in the container."""
+    if install.url and install.fetch_from == "container":
+        yield Check(
+            "download",
+            "command -v curl >/dev/null || { echo 'there is no curl'; exit 1; }",
+            "install curl there, or set phoenix:traefik.install.fetchFrom to here",
+        )
+    if install.is_archive:
+        yield Check(
+            "archive tools",
+            "for tool in tar gzip; do command -v $tool >/dev/null || { echo there is no $tool; exit 1; }; done",
+            "install tar and gzip there, or let phoenix:traefik.install name the program itself",
+        )
 
 
 def combined(parts: Sequence[Check]) -> str:
