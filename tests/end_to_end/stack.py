@@ -80,11 +80,15 @@ class Stack:
         connection = Connection.parse(self.settings["traefik"]["connection"])
         return open_transport(connection).run(script).text
 
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        """What bin/pulumi runs where there is no official CLI."""
+        return [sys.executable, "-m", "engine", "--cwd", str(REPOSITORY), *arguments]
+
     def pulumi(self, *arguments: str, check: bool = True, timeout: float = 180) -> subprocess.CompletedProcess[str]:
         """Run the embedded engine as bin/pulumi would."""
         done = subprocess.run(
-            [sys.executable, "-m", "engine", *arguments],
-            cwd=REPOSITORY,
+            self.command(*arguments),
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
