@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import ssl
 import sys
@@ -81,7 +82,7 @@ class Backends:
                 self.servers[key] = await self._listen(key, backend)
             except OSError as error:
                 where = f"{backend['address']}:{backend['port']}"
-                mistakes.append(f"{backend['name']} cannot listen on {where}: {error.strerror or error}")
+                mistakes.append(f"{backend['name']} cannot listen on {where}: {os.strerror(error.errno or 0)}")
         return mistakes
 
     async def _listen(self, key: str, backend: dict[str, Any]) -> asyncio.Server:

@@ -16,6 +16,7 @@ _IGNORED = {"--no-pager", "-x", "--catalog", "-e", "--pager-end", "-b", "--boot"
 _WITH_VALUE = {"-u": "unit", "--unit": "unit", "-n": "lines", "--lines": "lines", "-o": "output", "--output": "output",
                "-S": "since", "--since": "since", "-t": "identifier", "--identifier": "identifier",
                "-p": "priority", "--priority": "priority", "-g": "grep", "--grep": "grep"}  # fmt: skip
+_FLAGS = {"-f": "follow", "--follow": "follow", "-r": "reverse", "--reverse": "reverse"}
 _OUTPUTS: dict[str, Callable[[Record], str]] = {
     "short": lambda record: record.short(os.uname().nodename),
     "cat": lambda record: record.message,
@@ -39,23 +40,6 @@ _OUTPUTS: dict[str, Callable[[Record], str]] = {
 }
 
 
-def _expand(arguments: list[str]) -> list[str]:
-    """``-xeu NAME`` as ``-x -e -u NAME``."""
-    found: list[str] = []
-    for word in arguments:
-        if word.startswith("-") and not word.startswith("--") and len(word) > 2:
-            letters = word[1:]
-            while letters:
-                letter, letters = letters[0], letters[1:]
-                found.append(f"-{letter}")
-                if f"-{letter}" in _WITH_VALUE and letters:
-                    found.append(letters)
-                    break
-        else:
-            found.append(word)
-    return found
-
-
 def _since(text: str) -> float:
     if text.startswith("@"):
         return float(text[1:])
@@ -74,26 +58,27 @@ def _since(text: str) -> float:
 def run(path: Path, arguments: list[str]) -> int:
     """Print what is asked for. Returns the exit code."""
     values: dict[str, list[str]] = {}
-    follow = backwards = False
-    queue = _expand(arguments)
+    flags: set[str] = set()
+    queue = list(arguments)
     while queue:
         word = queue.pop(0)
         name, equals, value = word.partition("=")
-        if word in {"-f", "--follow"}:
-            follow = True
-        elif word in {"-r", "--reverse"}:
-            backwards = True
-        elif name in _WITH_VALUE:
-            if not equals:
-                if not queue:
-                    sys.stderr.write(f"journalctl: option requires an argument -- '{name.lstrip('-')}'\n")
-                    return 1
-                value = queue.pop(0)
-            values.setdefault(_WITH_VALUE[name], []).append(value)
+        if word[:1] == "-" and word[1:2] not in {"", "-"} and len(word) > 2:
+            # -xeu NAME is -x -e -u NAME, and -n5 is -n 5.
+            word, rest = word[:2], word[2:]
+            queue.insert(0, rest if word in _WITH_VALUE else f"-{rest}")
+            name, equals = word, ""
+        if name in _WITH_VALUE:
+            if not equals and not queue:
+                sys.stderr.write(f"journalctl: option requires an argument -- '{name.lstrip('-')}'\n")
+                return 1
+            values.setdefault(_WITH_VALUE[name], []).append(value if equals else queue.pop(0))
+        elif word in _FLAGS:
+            flags.add(_FLAGS[word])
         elif word not in _IGNORED:
             sys.stderr.write(f"journalctl: the lab's stand-in does not know '{word}'\n")
             return 1
-    return _print(path, values, follow=follow, backwards=backwards)
+    return _print(path, values, follow="follow" in flags, backwards="reverse" in flags)
 
 
 def _print(path: Path, values: dict[str, list[str]], *, follow: bool, backwards: bool) -> int:
