@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
-import subprocess
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 from phoenix.errors import UnreachableError
-
-OUTPUT_LIMIT = 64 * 1024 * 1024
-"""Most bytes of output kept from one command; more ends it."""
-
-
-@dataclass(frozen=True, slots=True)
-class RawAnswer:
-    """What the first hop gave back.
-
-    Attributes:
-        exit_code: 128 + signal number for a command that a signal ended.
-        timed_out: this side's limit was reached, and the command was ended from here.
-        overflowed: the command wrote more than :data:`OUTPUT_LIMIT` and was ended from here.
-    """
-
-    exit_code: int
-    stdout: bytes = field(default=b"", repr=False)
-    stderr: bytes = field(default=b"", repr=False)
-    timed_out: bool = False
-    overflowed: bool = False
+from phoenix.remote.streams import Output, RawAnswer, Sink, Stream
 
 
 class Carrier(Protocol):
-    """Executes argument lists in one place."""
+    """Executes argument lists in one place. Used on the background loop only."""
 
-    def execute(self, arguments: list[str], stdin: bytes, limit: float) -> RawAnswer:
+    async def execute(self, arguments: list[str], stdin: bytes, limit: float) -> RawAnswer:
         """Execute, at most `limit` seconds long.
 
         Raises:
@@ -42,51 +23,82 @@ class Carrier(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Close what is open; a later `execute` opens it again."""
+    async def start(self, arguments: list[str], sink: Sink) -> Stream:
+        """Start a command that stays, and hand what it writes to `sink`.
+
+        Raises:
+            UnreachableError: the place cannot be reached.
+            BusyError: it takes no further command at a time.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close what is open; a later command opens it again."""
         ...
 
 
 class LocalCarrier:
-    """Executes on this machine, each command in a process group of its own."""
+    """Executes on this machine, each command in a process group of its own, without Pulumi's variables."""
 
-    def execute(self, arguments: list[str], stdin: bytes, limit: float) -> RawAnswer:
-        """See :meth:`Carrier.execute`; the environment is this process's, without Pulumi's variables."""
+    async def execute(self, arguments: list[str], stdin: bytes, limit: float) -> RawAnswer:
+        """See :meth:`Carrier.execute`."""
+        output = Output()
+        answer = await output.finished(await self.start(arguments, output), stdin, limit)
+        return answer or RawAnswer(255, bytes(output.stdout), bytes(output.stderr))
+
+    async def start(self, arguments: list[str], sink: Sink) -> Stream:
+        """See :meth:`Carrier.start`."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}
         try:
-            process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment,
-                start_new_session=True,
+            _, protocol = await asyncio.get_running_loop().subprocess_exec(
+                lambda: _LocalProcess(sink), *arguments, env=environment, start_new_session=True
             )
         except OSError as error:
             raise UnreachableError(
                 f"{arguments[0]} cannot be started on this machine ({error.strerror or error}): "
                 "install it, or choose another transport."
             ) from None
-        try:
-            stdout, stderr = process.communicate(stdin, timeout=limit)
-        except subprocess.TimeoutExpired:
-            _kill_group(process)
-            stdout, stderr = process.communicate()
-            return RawAnswer(128 + signal.SIGKILL, stdout, stderr, timed_out=True)
-        except BaseException:
-            _kill_group(process)
-            process.wait()
-            raise
-        code = process.returncode
-        overflowed = len(stdout) + len(stderr) > OUTPUT_LIMIT
-        return RawAnswer(code if code >= 0 else 128 - code, stdout, stderr, overflowed=overflowed)
+        return protocol
 
-    def close(self) -> None:
-        """Nothing is kept open."""
+    async def close(self) -> None:
+        """Nothing is kept open but workers, which end with their streams."""
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
+class _LocalProcess(asyncio.SubprocessProtocol):
+    """A command on this machine; see :class:`phoenix.remote.streams.Stream`."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._transport: asyncio.SubprocessTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+
+    def pipe_data_received(self, fd: int, data: bytes | str) -> None:
+        self._sink.feed(cast(bytes, data), error=fd == 2)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        code = self._transport.get_returncode() if self._transport else None
+        self._sink.ended(code if code is None or code >= 0 else 128 - code, str(exc or "the command ended"))
+
+    def write(self, data: bytes) -> None:
+        pipe = self._input()
+        if data and pipe is not None:
+            pipe.write(data)
+
+    def write_eof(self) -> None:
+        pipe = self._input()
+        if pipe is not None:
+            pipe.close()
+
+    def abort(self) -> None:
+        """Kill the command and all it started in its process group."""
+        if self._transport is None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._transport.get_pid(), signal.SIGKILL)
+        self._transport.close()
+
+    def _input(self) -> asyncio.WriteTransport | None:
+        pipe = self._transport.get_pipe_transport(0) if self._transport else None
+        return cast(asyncio.WriteTransport | None, pipe)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from phoenix.errors import CommandError, UnreachableError
-from phoenix.remote.carriers import OUTPUT_LIMIT, Carrier, LocalCarrier, RawAnswer
+from phoenix.remote import loop
+from phoenix.remote.carriers import Carrier, LocalCarrier
 from phoenix.remote.connection import IN_GUEST, OVER_SSH, Connection
+from phoenix.remote.streams import OUTPUT_LIMIT, RawAnswer, Sink, Stream
 from phoenix.remote.transport import (
     TIME_LIMIT_EXIT_CODE,
     Completed,
@@ -14,7 +17,8 @@ from phoenix.remote.transport import (
     first_line,
     raise_for_exit,
 )
-from phoenix.remote.wrapping import KILL_GRACE, after_mark, check_script, guest_arguments
+from phoenix.remote.worker import Workers
+from phoenix.remote.wrapping import KILL_GRACE, after_mark, check_script, guest_arguments, worker_arguments
 
 ANSWER_MARGIN = 5
 """Seconds that this side waits longer than the target's own limit and grace, for the answer to travel."""
@@ -27,26 +31,49 @@ class ShellTransport(ContextManaged):
         self.connection = connection
         self.description = connection.description
         self._carrier = carrier
+        self._workers: Workers | None = None
 
     def run(self, script: str, *, stdin: bytes = b"", timeout: float | None = None, check: bool = True) -> Completed:
         """See :meth:`phoenix.remote.transport.Transport.run`."""
         check_script(script)
         limit = self.connection.command_timeout if timeout is None else timeout
         started = time.monotonic()
-        answer = self._carrier.execute(
-            guest_arguments(self.connection, script, limit), stdin, limit + KILL_GRACE + ANSWER_MARGIN
-        )
+        answer = loop.call(self._answer(script, stdin, limit))
         elapsed = time.monotonic() - started
-        stdout, stderr = after_mark(answer.stdout), after_mark(answer.stderr)
-        if stdout is None and not answer.timed_out and not answer.overflowed:
-            raise _not_entered(self.connection, answer)
-        completed = Completed(f"the command on {self.description}", answer.exit_code, stdout or b"", stderr or b"")
+        completed = Completed(f"the command on {self.description}", answer.exit_code, answer.stdout, answer.stderr)
         raise_for_limits(completed, answer, elapsed, limit)
         return raise_for_exit(completed) if check else completed
 
+    async def _answer(self, script: str, stdin: bytes, limit: float) -> RawAnswer:
+        """Run on a worker; by a session of its own where there is none."""
+        here = limit + KILL_GRACE + ANSWER_MARGIN
+        if self.connection.transport != "local":
+            if self._workers is None:
+                self._workers = Workers(self._start, self.connection.connect_timeout, self._not_entered)
+            answer = await self._workers.run(script, stdin, limit, here)
+            if answer is not None:
+                return answer
+        answer = await self._carrier.execute(guest_arguments(self.connection, script, limit), stdin, here)
+        stdout, stderr = after_mark(answer.stdout), after_mark(answer.stderr)
+        if stdout is None and not answer.timed_out and not answer.overflowed:
+            raise self._not_entered(answer)
+        return replace(answer, stdout=stdout or b"", stderr=stderr or b"")
+
+    async def _start(self, sink: Sink) -> Stream:
+        return await self._carrier.start(worker_arguments(self.connection), sink)
+
     def close(self) -> None:
         """See :meth:`phoenix.remote.transport.Transport.close`."""
-        self._carrier.close()
+        loop.call(self._close())
+
+    async def _close(self) -> None:
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+        await self._carrier.close()
+
+    def _not_entered(self, answer: RawAnswer) -> UnreachableError:
+        return _not_entered(self.connection, answer)
 
 
 def raise_for_limits(completed: Completed, answer: RawAnswer, elapsed: float, limit: float) -> None:

@@ -15,8 +15,9 @@ import time
 from typing import Any
 
 from phoenix.errors import CommandError, UnreachableError
-from phoenix.remote.carriers import RawAnswer
+from phoenix.remote import loop
 from phoenix.remote.guests import ANSWER_MARGIN, ShellTransport, raise_for_limits
+from phoenix.remote.streams import RawAnswer
 from phoenix.remote.transport import Completed, first_line, raise_for_exit
 from phoenix.remote.wrapping import KILL_GRACE, check_script, qemu_arguments
 
@@ -57,11 +58,8 @@ class QemuTransport(ShellTransport):
     def _once(self, script: str, stdin: bytes, limit: float) -> Completed:
         encoded = base64.b64encode(stdin)
         started = time.monotonic()
-        answer = self._carrier.execute(
-            qemu_arguments(self.connection, script, limit, with_stdin=bool(encoded)),
-            encoded,
-            limit + KILL_GRACE + 10 + ANSWER_MARGIN,
-        )
+        arguments = qemu_arguments(self.connection, script, limit, with_stdin=bool(encoded))
+        answer = loop.call(self._carrier.execute(arguments, encoded, limit + KILL_GRACE + 10 + ANSWER_MARGIN))
         elapsed = time.monotonic() - started
         command = f"the command on {self.description}"
         if answer.timed_out or answer.overflowed:

@@ -37,6 +37,41 @@ _BOUNDED = (
     'exec sh -c "$1"\n'
 )
 
+# A worker stays, and runs one script after the other, each in a shell of its own. Standard input holds for each a line
+# "<token> <bytes of script> <bytes of input> <seconds>", the script, and its input; "<token> ping" asks for a sign of
+# life. Both outputs hold for each the token, what the script wrote, and the token with the exit code. What a script
+# leaves unread of its input is thrown away, and its output is passed on by cat until nobody holds it any more, so that
+# no script gets in the way of the next. All depends on a head that reads no byte too many: that is tried first.
+WORKER = (
+    _ENVIRONMENT
+    + """rest=$(printf abcdef | { head -c 3 >/dev/null 2>&1; cat; })
+[ "$rest" = def ] || { printf '\\036phoenix-no\\036'; exit 0; }
+if t=$(command -v timeout); then
+  if [ -h "$t" ]; then bounded() { timeout -s KILL "$seconds" sh -c "$script"; }
+  else bounded() { timeout -k GRACE "$seconds" sh -c "$script"; }; fi
+else
+  bounded() { sh -c "$script"; }
+fi
+both() { printf "$@"; printf "$@" >&2; }
+one() {
+  if [ "$input" = 0 ]; then bounded </dev/null
+  else head -c "$input" | { bounded; code=$?; cat >/dev/null; exit $code; }; fi
+}
+both '\\036phoenix\\036'
+while IFS=' ' read -r token size input seconds; do
+  if [ "$size" = ping ]; then both '\\036%s 0\\036' "$token"; continue; fi
+  script=$(head -c "$size"; echo .)
+  script=${script%.}
+  both '\\036%s\\036' "$token"
+  { code=$( { { { one 3>&- 4>&- 5>&-; echo $? >&3; } | cat >&4; } 2>&1 | cat >&5; } 3>&1 ); } 4>&1 5>&2
+  both '\\036%s %s\\036' "$token" "$code"
+done
+""".replace("GRACE", str(KILL_GRACE))
+)
+
+NO_WORKER = b"\x1ephoenix-no\x1e"
+"""Written in place of :data:`MARK` by a worker whose target has no ``head`` that reads exactly."""
+
 BOOTSTRAP = _ENVIRONMENT + r"printf '\036phoenix\036'; printf '\036phoenix\036' >&2" + "\n" + _BOUNDED
 
 # The guest agent's channel carries text; base64 makes all three streams safe. The exit code travels on descriptor 3.
@@ -74,7 +109,15 @@ def check_script(script: str) -> None:
 
 def guest_arguments(connection: Connection, script: str, seconds: float) -> list[str]:
     """Return the argument list that the first hop executes for `script` (not for the qm transports)."""
-    inner = ["sh", "-c", BOOTSTRAP, "sh", script, format_seconds(seconds)]
+    return _enter(connection, ["sh", "-c", BOOTSTRAP, "sh", script, format_seconds(seconds)])
+
+
+def worker_arguments(connection: Connection) -> list[str]:
+    """Return the argument list that starts a worker (not for the qm transports)."""
+    return _enter(connection, ["sh", "-c", WORKER])
+
+
+def _enter(connection: Connection, inner: list[str]) -> list[str]:
     if connection.transport in ("pct", "pct-over-ssh"):
         inner = ["pct", "exec", str(connection.guest), "--", *inner]
     return [*sudo_prefix(connection), *inner]

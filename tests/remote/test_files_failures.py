@@ -19,10 +19,11 @@ from test_files import leftovers, wanted
 
 from phoenix.errors import PhoenixError, RemoteError
 from phoenix.remote import Connection, Transport, open_transport
-from phoenix.remote.carriers import LocalCarrier, RawAnswer
+from phoenix.remote.carriers import LocalCarrier
 from phoenix.remote.file_scripts import put_script, staged_path
 from phoenix.remote.files import DesiredFile, apply, observe, put, remove
 from phoenix.remote.guests import ShellTransport
+from phoenix.remote.streams import RawAnswer
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 MS_RDONLY = 1
@@ -67,9 +68,9 @@ def test_a_read_only_target(transport: Transport, area: Path) -> None:
 class NobodyCarrier(LocalCarrier):
     """Runs commands here as a user who owns nothing."""
 
-    def execute(self, arguments: list[str], stdin: bytes, limit: float) -> RawAnswer:
+    async def execute(self, arguments: list[str], stdin: bytes, limit: float) -> RawAnswer:
         nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        return super().execute([*nobody, *arguments] if os.geteuid() == 0 else arguments, stdin, limit)
+        return await super().execute([*nobody, *arguments] if os.geteuid() == 0 else arguments, stdin, limit)
 
 
 @pytest.fixture
