@@ -42,6 +42,15 @@ class DiffResult:
         """Whether the resource must be replaced."""
         return bool(self.replace_keys) or any(kind.endswith(REPLACE_SUFFIX) for kind in (self.detailed or {}).values())
 
+    def settle(self, old: Properties, new: Properties) -> DiffResult:
+        """Answer from the inputs what the provider left open."""
+        if self.changes is None:
+            paths = compare(old, new)
+            self.changes = bool(paths)
+            self.changed_keys = sorted({str(path[0]) for path in paths})
+            self.detailed = {format_path(path): kind for path, kind in paths.items()} or None
+        return self
+
 
 def compare(old: Properties, new: Properties) -> dict[Path, str]:
     """Return every differing path of two property maps and its kind; secretness does not count."""
@@ -169,16 +178,18 @@ def _restore(new: Any, old: Any, path: Path) -> Any:
     return Secret(result) if secret and result is not _MISSING else result
 
 
-def apply_replace_on_changes(diff: DiffResult, patterns: list[str], old: Properties, new: Properties) -> None:
-    """Turn changes at or below the given paths into replacements, in place."""
-    if not patterns or not diff.changes:
+def apply_replace_on_changes(diff: DiffResult, patterns: list[str]) -> None:
+    """Turn changes at or below the given paths into replacements, in place.
+
+    As in the official engine, only what the provider tells in detail counts.
+    """
+    if not diff.changes:
         return
-    paths = compare(old, new) if diff.detailed is None else {parse_path(p): k for p, k in diff.detailed.items()}
-    detailed: dict[str, str] = {}
-    for path, kind in paths.items():
-        hit = any(matches(parse_path(pattern), path) for pattern in patterns)
-        detailed[format_path(path)] = kind + REPLACE_SUFFIX if hit and not kind.endswith(REPLACE_SUFFIX) else kind
-        if hit and path and str(path[0]) not in diff.replace_keys:
-            diff.replace_keys.append(str(path[0]))
-    if diff.detailed is not None:
-        diff.detailed = detailed
+    parsed = [parse_path(pattern) for pattern in patterns]
+    for text, kind in (diff.detailed or {}).items():
+        path = parse_path(text)
+        if any(matches(pattern, path) for pattern in parsed) and not kind.endswith(REPLACE_SUFFIX):
+            diff.detailed = {**(diff.detailed or {}), text: kind + REPLACE_SUFFIX}
+    for key in diff.changed_keys:
+        if key not in diff.replace_keys and any(matches(pattern, (key,)) for pattern in parsed):
+            diff.replace_keys.append(key)

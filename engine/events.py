@@ -34,6 +34,7 @@ class StepEvent(Event):
             read, refresh, discard-replaced or remove-pending-replace.
         logical: whether it counts in the summary (the physical halves of a replacement do not).
         seconds: how long it took, for ``done`` and ``failed``.
+        result: what a refresh found: same, update or delete.
     """
 
     phase: str
@@ -44,6 +45,7 @@ class StepEvent(Event):
     diff: DiffResult | None = None
     logical: bool = True
     seconds: float = 0.0
+    result: str = ""
 
     @property
     def resource(self) -> Resource:
@@ -56,10 +58,12 @@ class StepEvent(Event):
 
 @dataclass(slots=True)
 class OutputsEvent(Event):
-    """A component's or the stack's outputs are registered."""
+    """A component's or the stack's outputs are registered: the end of its step."""
 
+    operation: str
     resource: Resource
     old: Resource | None
+    seconds: float
 
 
 @dataclass(slots=True)

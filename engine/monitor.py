@@ -6,8 +6,9 @@ import threading
 from typing import Any, Final
 
 from engine.checkpoint import STACK_TYPE
-from engine.deployment import Deployment, Goal, make_urn
+from engine.deployment import Deployment
 from engine.errors import EngineError, UnsupportedError
+from engine.goal import Goal, make_urn
 from engine.providers.base import Context
 from engine.steps import Aborted
 from engine.values import Properties, fill_struct, from_struct
@@ -51,9 +52,10 @@ class Monitor:
             if goal.type == STACK_TYPE:
                 self.stack_urn = resource.urn
         outputs = resource.outputs if goal.custom else goal.inputs
-        if self._deployment.options.preview and goal.custom:
-            outputs = {**goal.inputs, **outputs} if not outputs else outputs
-        return self._messages.registered(resource.urn, resource.id, fill_struct(self._messages.struct(), outputs))
+        skipped = self._deployment.is_skipped(resource.urn)
+        return self._messages.registered(
+            resource.urn, resource.id, fill_struct(self._messages.struct(), outputs), unknown=skipped
+        )
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
         """Record a component's outputs."""
@@ -71,7 +73,7 @@ class Monitor:
             if request.type != STACK_REFERENCE:
                 raise UnsupportedError(f"reading the existing resource {request.name} ({request.type})")
             outputs = self._stack_outputs(request.id)
-            resource = self._deployment.reference(urn, request, outputs)
+            resource = self._deployment.reference(urn, request, from_struct(request.properties), outputs)
         except EngineError as error:
             self._deployment.steps.say("error", str(error), urn)
             self._deployment.control.stop.set()
@@ -200,9 +202,10 @@ class Monitor:
             _, project, _, _ = parent_alias.split("::", 3)
             stack = parent_alias.split("::", 1)[0].removeprefix("urn:pulumi:")
             for kind, name in specs:
+                renamed = name
                 if name.startswith(parent_name):
-                    name = alias_name + name.removeprefix(parent_name)
-                found[make_urn(stack, project, parent_alias, kind, name)] = None
+                    renamed = alias_name + name.removeprefix(parent_name)
+                found[make_urn(stack, project, parent_alias, kind, renamed)] = None
         found.pop(own, None)
         return list(found)
 

@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from engine import sdk
+from engine import deletion, refresh, sdk
 from engine.backend import Backend, StackStore
 from engine.capture import capturing
 from engine.checkpoint import STACK_TYPE, Snapshot, verify
 from engine.configuration import Setting, StackSettings, effective
-from engine.deployment import Deployment, make_urn
+from engine.deployment import Deployment
 from engine.errors import EngineError, SecretsError, StackNotFoundError
 from engine.events import DiagnosticEvent, PreludeEvent, Sink, SummaryEvent
+from engine.goal import make_urn
 from engine.journal import SnapshotManager, recover
 from engine.monitor import Engine, Monitor
 from engine.project import Project
@@ -159,9 +160,10 @@ def run(
     failed = deployment.steps.failed or control.stop.is_set()
     changes = dict(sorted(deployment.steps.changes.items()))
     seconds = time.time() - started
-    if failed:
-        what = "preview" if options.preview else {"update": "update"}.get(kind, kind)
-        events(DiagnosticEvent("error", f"{what} failed\n", stack_urn))
+    if deployment.steps.step_failed:
+        events(DiagnosticEvent("error", f"{'preview' if options.preview else 'update'} failed\n"))
+    elif control.interrupted:
+        events(DiagnosticEvent("error", f"{'preview' if options.preview else 'update'} canceled\n"))
     events(SummaryEvent(changes, seconds, options.preview, failed))
     if not options.preview:
         session.store.add_history(
@@ -178,7 +180,7 @@ def run(
             }
         )
     stack = next((item for item in final.resources if item.urn == stack_urn), None)
-    return Outcome(changes, failed, seconds, stack.outputs if stack else {}, cancelled=control.stop.is_set())
+    return Outcome(changes, failed, seconds, stack.outputs if stack else {}, cancelled=control.interrupted)
 
 
 def _work(
@@ -189,10 +191,13 @@ def _work(
     warn: Callable[[str], None],
 ) -> None:
     options = deployment.options
+    if not _check_targets(deployment, kind):
+        return
     if options.refresh or kind == "refresh":
-        deployment.refresh()
+        refresh.refresh(deployment, alone=kind == "refresh")
     if kind == "destroy":
-        deployment.delete_all([item for item in deployment.base if deployment.targeted(item)])
+        if not deployment.control.stop.is_set():
+            deletion.delete(deployment, everything=True)
         return
     if kind != "update" or deployment.control.stop.is_set():
         return
@@ -213,11 +218,23 @@ def _work(
     )
     if error is not None:
         if error:
-            deployment.steps.say("error", error, stack_urn)
+            deployment.steps.say("error", error)
         deployment.control.stop.set()
         return
     if not deployment.steps.failed and not deployment.control.stop.is_set():
-        deployment.finish()
+        deletion.delete(deployment, everything=False)
+
+
+def _check_targets(deployment: Deployment, kind: str) -> bool:
+    """Tell whether all targets exist; an update may yet make those that do not."""
+    missing = [urn for urn in deployment.targets.literals if urn not in deployment.olds]
+    if kind == "update" or not missing:
+        return True
+    for urn in missing:
+        hint = "" if "$" in urn else " Did you forget to escape $ in your shell?"
+        deployment.steps.say("error", f"Target '{urn}' could not be found in the stack.{hint}")
+    deployment.control.stop.set()
+    return False
 
 
 def _other_stack(session: Session, name: str) -> Properties:

@@ -54,9 +54,9 @@ class Messages:
         known = ("secrets", "resourceReferences", "aliasSpecs", "deletedWith", "replaceWith")
         return self._resource.SupportsFeatureResponse(hasSupport=feature in known)
 
-    def registered(self, urn: str, identifier: str, outputs: Any) -> Any:
+    def registered(self, urn: str, identifier: str, outputs: Any, *, unknown: bool) -> Any:
         """Answer RegisterResource."""
-        return self._resource.RegisterResourceResponse(urn=urn, id=identifier, object=outputs)
+        return self._resource.RegisterResourceResponse(urn=urn, id=identifier, object=outputs, unknown=unknown)
 
     def read(self, urn: str, identifier: str, outputs: Any) -> Any:
         """Answer ReadResource."""
@@ -64,11 +64,11 @@ class Messages:
 
     def invoked(self, outputs: Any) -> Any:
         """Answer Invoke."""
-        return self._provider.InvokeResponse(**{"return": outputs})
+        return self._resource.ResourceInvokeResponse(**{"return": outputs})
 
     def invoke_failed(self, reason: str) -> Any:
         """Answer a failed Invoke."""
-        return self._provider.InvokeResponse(failures=[self._provider.CheckFailure(reason=reason)])
+        return self._resource.ResourceInvokeResponse(failures=[self._provider.CheckFailure(reason=reason)])
 
     def require_version(self) -> Any:
         """Answer RequirePulumiVersion."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+import traceback
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from typing import Any, Final
 from engine.checkpoint import Resource, now
 from engine.diff import DiffResult
 from engine.errors import EngineError, OutcomeUnknown, ProviderError
-from engine.events import DiagnosticEvent, Sink, StepEvent
+from engine.events import DiagnosticEvent, OutputsEvent, Sink, StepEvent
 from engine.journal import SnapshotManager
 from engine.providers.base import Context, Provider, ReadResult, run_limited
 from engine.values import Properties, Secret, carry_ciphertexts, same
@@ -69,7 +71,9 @@ class Steps:
         self.events = events
         self.options = options
         self.control = control
-        self.failed = False
+        self.failed = False  # something was told as an error
+        self.step_failed = False  # a provider's operation failed
+        self._open: dict[str, StepEvent] = {}  # components whose outputs are awaited
         self.changes: Counter[str] = Counter()
         self._provider_of = provider_of
         self._slots = threading.Semaphore(options.parallel)
@@ -105,40 +109,62 @@ class Steps:
             with self._count_lock:
                 self.changes[operation] += 1
 
-    def give_up(self, error: BaseException, resource: Resource) -> Aborted:
-        """Report a failed step and stop the operation."""
-        self.say("error", str(error) or type(error).__name__, resource.urn)
+    def give_up(self, error: BaseException, urn: str) -> Aborted:
+        """Report what went wrong with a resource and stop the operation."""
+        self.say("error", str(error) or type(error).__name__, urn)
         self.control.stop.set()
         return Aborted()
+
+    def tell(self, operation: str, old: Resource | None, new: Resource, diff: DiffResult | None) -> None:
+        """Tell and count a step that has nothing to do, or whose halves are steps of their own."""
+        self.count(operation, new)
+        event = StepEvent("pre", operation, new.urn, old, new, diff)
+        self.events(event)
+        self._done(event)
+
+    def _done(self, event: StepEvent) -> None:
+        """Tell the end of a step; a component's is told with its outputs."""
+        resource = event.resource
+        if not resource.custom and event.operation in ("same", "create", "update", "create-replacement"):
+            self._open[event.urn] = dataclasses.replace(event)
+            return
+        done = dataclasses.replace(event, phase="done", seconds=time.time() - event.timestamp)
+        self.events(done)
+
+    def outputs(self, resource: Resource, before: Properties) -> None:
+        """Tell that a component's outputs are there."""
+        event = self._open.pop(resource.urn, None)
+        if event is None:
+            return
+        old = event.old
+        if old is resource:  # kept as it was: the entry holds the new outputs already
+            old = dataclasses.replace(resource, outputs=before)
+        self.events(OutputsEvent(event.operation, resource, old, time.time() - event.timestamp))
 
     @contextmanager
     def _step(self, event: StepEvent) -> Iterator[StepEvent]:
         """Tell the beginning and end of a step."""
-        if self.control.stop.is_set():
+        if self.control.stop.is_set() and event.operation != "delete":
             raise Aborted
         self.events(event)
-        done = dataclasses.replace(event, phase="done")
-        started = time.monotonic()
         try:
-            yield done
+            yield event
         except Aborted:
             raise
         except Exception as error:
+            told: BaseException = error
             if not isinstance(error, EngineError):
-                import traceback
-
-                error = ProviderError("".join(traceback.format_exception(error)).strip())
-            aborted = self.give_up(error, event.resource)
-            self.events(dataclasses.replace(event, phase="failed", seconds=time.monotonic() - started))
+                told = ProviderError("".join(traceback.format_exception(error)).strip())
+            aborted = self.give_up(told, event.urn)
+            self.step_failed = True
+            self.events(dataclasses.replace(event, phase="failed", seconds=time.time() - event.timestamp))
             raise aborted from error
-        done.timestamp = time.time()
-        done.seconds = time.monotonic() - started
-        self.events(done)
+        self._done(event)
 
     def _perform(self, kind: str, pending: Resource, subject: Resource, action: Callable[[], Any]) -> tuple[Any, int]:
         """Run a provider's operation with its pending operation recorded; return result and token."""
         with self._slots:
-            if self.control.stop.is_set():
+            if self.control.stop.is_set() and (kind != "delete" or self.control.interrupted):
                 raise Aborted
             token = self.manager.begin(PENDING_KIND[kind], pending)
             try:
@@ -157,24 +183,21 @@ class Steps:
 
     # -- steps ----------------------------------------------------------------------------------
 
-    def same(self, old: Resource, new: Resource, *, count: bool = True) -> Resource:
+    def same(self, old: Resource, new: Resource) -> Resource:
         """Leave a resource as it is; options of it that changed are recorded."""
         if self.control.stop.is_set():
             raise Aborted
-        new.id, new.outputs = old.id, old.outputs
-        new.created, new.modified = old.created, old.modified
-        new.init_errors, new.import_id, new.other = old.init_errors, old.import_id, old.other
-        carry_ciphertexts(new.inputs, old.inputs)
-        if _identical(old, new):
+        if new is not old:
+            new.id, new.outputs = old.id, old.outputs
+            new.created, new.modified = old.created, old.modified
+            new.init_errors, new.import_id, new.other = old.init_errors, old.import_id, old.other
+            carry_ciphertexts(new.inputs, old.inputs)
+        if new is old or _identical(old, new):
             self.manager.keep(old, old)
             new = old
         else:
             self.manager.add(new, old)
-        if count:
-            self.count("same", new)
-        event = StepEvent("pre", "same", new.urn, old, new)
-        self.events(event)
-        self.events(dataclasses.replace(event, phase="done"))
+        self.tell("same", old, new, None)
         return new
 
     def create(
@@ -184,11 +207,22 @@ class Steps:
         operation: str = "create",
         replaces: Resource | None = None,
         diff: DiffResult | None = None,
+        was: Resource | None = None,
     ) -> Resource:
-        """Create a resource; ``replaces`` is the state entry it takes the place of, if any."""
-        event = StepEvent("pre", operation, new.urn, replaces, new, diff, logical=operation == "create")
-        with self._step(event) as done:
+        """Create a resource.
+
+        Args:
+            new: what is created.
+            operation: create, or create-replacement.
+            replaces: the state entry it takes the place of, if any.
+            diff: why.
+            was: the old resource, where its entry stays for now.
+        """
+        event = StepEvent("pre", operation, new.urn, replaces or was, new, diff, logical=operation == "create")
+        with self._step(event):
             stamp = now()
+            if new.is_provider and not new.id and not self.options.preview:
+                new.id = str(uuid.uuid4())
             token: int | None = None
             failure: ProviderError | None = None
             if new.custom and not new.is_provider:
@@ -208,16 +242,15 @@ class Steps:
             new.created = new.modified = stamp
             carry_ciphertexts(new.outputs, new.inputs)
             self.manager.add(new, replaces, token)
-            if operation in ("create", "import"):
+            if operation == "create":
                 self.count(operation, new)
-            done.new = new
             if failure is not None:
                 raise failure
         return new
 
     def update(self, old: Resource, new: Resource, diff: DiffResult | None) -> Resource:
         """Update a resource in place."""
-        with self._step(StepEvent("pre", "update", new.urn, old, new, diff)) as done:
+        with self._step(StepEvent("pre", "update", new.urn, old, new, diff)):
             new.id, new.created, new.other = old.id, old.created, old.other
             new.modified = now()
             new.import_id = old.import_id
@@ -246,17 +279,9 @@ class Steps:
             carry_ciphertexts(new.outputs, old.outputs)
             self.manager.add(new, old, token)
             self.count("update", new)
-            done.new = new
             if failure is not None:
                 raise failure
         return new
-
-    def mark_replaced(self, old: Resource, new: Resource, diff: DiffResult | None) -> None:
-        """Tell the logical half of a replacement."""
-        self.count("replace", new)
-        event = StepEvent("pre", "replace", new.urn, old, new, diff)
-        self.events(event)
-        self.events(dataclasses.replace(event, phase="done"))
 
     def condemn(self, old: Resource) -> None:
         """Mark an old resource for deletion after its replacement was created."""
@@ -275,7 +300,13 @@ class Steps:
             keep_entry: leave it in the state as pending replacement (delete before replace).
         """
         logical = operation == "delete"
-        with self._step(StepEvent("pre", operation, old.urn, old, None, logical=logical)) as _:
+        with self._step(StepEvent("pre", operation, old.urn, old, None, logical=logical)):
+            if old.protect and logical:
+                raise EngineError(
+                    f'resource "{old.urn}" cannot be deleted\nbecause it is protected. To unprotect the resource, '
+                    "either remove the `protect` flag from the resource in your Pulumi program and run `pulumi up`, "
+                    f"or use the command:\n`pulumi state unprotect '{old.urn}'`"
+                )
             token: int | None = None
             real = old.custom and not old.is_provider and not old.external
             if real and not (old.retain_on_delete or with_another or old.pending_replacement):

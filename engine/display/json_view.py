@@ -148,8 +148,8 @@ class EventLog:
                 }
             }
         if isinstance(event, OutputsEvent):
-            operation = "same" if event.old is not None else "create"
-            metadata = _metadata(operation, event.resource.urn, event.old, event.resource, None, logical=True)
+            urn = event.resource.urn
+            metadata = _metadata(event.operation, urn, event.old, event.resource, None, logical=True)
             return {"resOutputsEvent": {"metadata": metadata}}
         if isinstance(event, StepEvent):
             if event.operation not in ("same", "refresh") and event.phase == "pre" and event.logical:
@@ -180,7 +180,7 @@ def _metadata(
         "old": _event_state(old),
         "new": _event_state(new),
         "detailedDiff": detailed,
-        "logical": logical,
+        **({"logical": True} if logical else {}),
         "provider": shown.provider if shown else "",
     }
 

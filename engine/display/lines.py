@@ -76,6 +76,7 @@ class Display:
                     self.stack_urn = event.resource.urn
                     self.outputs = event.resource.outputs
                     self.old_outputs = event.old.outputs if event.old is not None else None
+                self.component_done(event)
             elif isinstance(event, SummaryEvent):
                 self.finish(event)
             elif isinstance(event, PreludeEvent):
@@ -90,6 +91,9 @@ class Display:
 
     def step(self, event: StepEvent) -> None:
         """A step begins or ends."""
+
+    def component_done(self, event: OutputsEvent) -> None:
+        """A component's outputs are there."""
 
     def diagnostic(self, event: DiagnosticEvent) -> None:
         """A message was told."""

@@ -10,12 +10,12 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
-from engine.diff import ADD, DELETE, UPDATE, DiffResult, compare, format_path
+from engine.diff import REPLACE_SUFFIX, DiffResult, compare, format_path
 from engine.errors import ProviderError, UnsupportedError
 from engine.providers import copy, local
 from engine.providers.base import BaseProvider, Context, Failure
 from engine.providers.ssh import Pool, Ran
-from engine.values import UNKNOWN, Archive, Asset, Properties, Secret, contains_unknown, reveal
+from engine.values import UNKNOWN, Archive, Asset, Properties, Secret, reveal
 
 LOCAL: Final = "command:local:Command"
 REMOTE: Final = "command:remote:Command"
@@ -79,7 +79,10 @@ class CommandProvider(BaseProvider):
     ) -> DiffResult:
         """Compare inputs property by property."""
         paths = compare(_without_defaults(old_inputs), _without_defaults(new))
-        detailed = {format_path(path): kind for path, kind in paths.items()}
+        # Any change of the triggers replaces, as the provider's schema has it.
+        detailed = {
+            format_path(path): kind + (REPLACE_SUFFIX if path[0] == "triggers" else "") for path, kind in paths.items()
+        }
         changed = sorted({str(path[0]) for path in paths})
         return DiffResult(changes=bool(paths), changed_keys=changed, detailed=detailed)
 
@@ -219,6 +222,3 @@ def _must_succeed(ran: Ran, where: str) -> None:
     told = (ran.stderr.strip() or ran.stdout.strip()).splitlines()[-20:]
     how = f"ended by signal {ran.signal}" if ran.signal else f"ended with exit status {ran.exit_code}"
     raise ProviderError(f"the command {where} {how}" + (":\n" + "\n".join(told) if told else ""))
-
-
-__all__ = ["ADD", "DELETE", "UPDATE", "CommandProvider", "contains_unknown"]
