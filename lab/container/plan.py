@@ -21,6 +21,7 @@ FILES = (
 )
 BUILT_IN = Path(__file__).with_name("inventory")
 PUBLIC_AUTHORITY = "acme.public-ca.test"
+REGISTRY = "registry-1.docker.io"
 
 Role = Literal["gateway", "traefik", "authority", "portainer", "agent"]
 
@@ -97,11 +98,20 @@ class Plan:
             spaces["lxcs"] = sorted({backend.address for backend in self.backends})
         return spaces
 
+    def gateway_names(self) -> list[str]:
+        """What the gateway's certificate names: every host below both domains, and what a wildcard does not cover."""
+        services = [backend.settings.get("traefik_service") or {} for backend in self.backends]
+        labels = [backend.name for backend in self.backends] + [str(one["name"]) for one in services if "name" in one]
+        names = [f"*.{self.domain}", f"*.{self.internal_domain}", self.portainer_hostname]
+        names += [f"{label.lower()}.{self.internal_domain}" for label in labels if "." in label]
+        return list(dict.fromkeys([*names, self.machine("gateway").address]))
+
     def internal_records(self) -> dict[str, str]:
         """Names with their own address on the internal DNS server; every other name leads to Traefik."""
         records = {
             f"ca.{self.internal_domain}": self.machine("authority").address,
             PUBLIC_AUTHORITY: self.internet,
+            REGISTRY: self.internet,
         }
         for machine in self.machines:
             if machine.kind == "vm":

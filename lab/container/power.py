@@ -15,7 +15,7 @@ from lab.container.machines import Runtime
 from lab.container.network import Network
 from lab.container.processes import identify, run, wait_until
 
-_SECONDS = 60.0
+_SECONDS = 180.0  # a machine with far more work than cores takes its time
 
 
 def stop(directory: Path, guest: str) -> None:
@@ -39,10 +39,14 @@ def start(directory: Path, guest: str) -> None:
     Raises:
         ContainerLabError: there is no such guest, or it is not ready in time.
     """
-    runtime, _ = _guest(directory, guest)
+    runtime, found = _guest(directory, guest)
     request = state.path(runtime).parent / f"start-{guest}"
-    if not wait_until(lambda: _ready(directory, guest) or _ask(request), _SECONDS):
-        raise ContainerLabError(f"guest {guest} is not ready within {_SECONDS:g} s: see its console.")
+    if not wait_until(lambda: _ready(found) or _ask(request), _SECONDS):
+        lines = runtime.log(guest).read_text(errors="replace").strip().splitlines() or ["nothing"]
+        raise ContainerLabError(
+            f"guest {guest} is not ready within {_SECONDS:g} s: systemd is {_condition(found)!r}, "
+            f"the console's last line is {lines[-1]!r}."
+        )
 
 
 def _ask(request: Path) -> bool:
@@ -85,13 +89,16 @@ def pristine(runtime: Runtime, guest: str) -> Path:
     return runtime.directory / "pristine" / guest
 
 
-def _ready(directory: Path, guest: str) -> bool:
-    _, found = _guest(directory, guest)
+def _ready(found: state.State) -> bool:
+    return _condition(found) in ("running", "degraded") and listens(found["address"], 22)
+
+
+def _condition(found: state.State) -> str:
+    """What the guest's systemd says of itself; ``off`` without one."""
     pid = machines.leader(state.process(found))
     if pid is None:
-        return False
-    said = run([*machines.enter(pid), "systemctl", "is-system-running"], check=False, timeout=20).stdout.strip()
-    return said in ("running", "degraded") and listens(found["address"], 22)
+        return "off"
+    return run([*machines.enter(pid), "systemctl", "is-system-running"], check=False, timeout=60).stdout.strip()
 
 
 def _guest(directory: Path, guest: str) -> tuple[Runtime, state.State]:

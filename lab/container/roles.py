@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lab.container import services
-from lab.container.certificates import Authority
+from lab.container.certificates import Authority, Issued
 from lab.container.machines import enable, write
 from lab.container.plan import Plan
 
@@ -33,8 +33,7 @@ exec /usr/bin/docker-compose "$@"
 
 def gateway(root: Path, plan: Plan, public: Authority) -> None:
     """NGINX with TLS in front of Traefik."""
-    names = [f"*.{plan.domain}", f"*.{plan.internal_domain}", plan.portainer_hostname, plan.machine("gateway").address]
-    issued = public.issue(list(dict.fromkeys(names)))
+    issued = public.issue(plan.gateway_names())
     write(root, "/etc/nginx/nginx.conf", services.NGINX)
     write(root, "/etc/nginx/ssl/gateway.crt", issued.certificate)
     write(root, "/etc/nginx/ssl/gateway.key", issued.key, 0o600)
@@ -56,15 +55,22 @@ def authority(root: Path, plan: Plan, internal: Authority) -> None:
     enable(root, "pebble.service", services.PEBBLE_UNIT.format(dns=plan.hypervisor))
 
 
-def portainer(root: Path, plan: Plan, internal: Authority) -> None:
-    """A service on Portainer's port with a certificate of the internal root, until Portainer is deployed."""
-    names = [plan.portainer_hostname, f"portainer.{plan.internal_domain}", plan.machine("portainer").address]
-    issued = internal.issue(list(dict.fromkeys(names)))
+def portainer(root: Path, plan: Plan, issued: Issued, *, answer: bool) -> None:
+    """A service that can stand on Portainer's port until Portainer is deployed.
+
+    Args:
+        root: the guest's root.
+        plan: the lab.
+        issued: the certificate for Portainer's port.
+        answer: whether the service starts at boot: where there is no Docker to deploy Portainer with.
+    """
     write(root, "/etc/phoenix-lab/portainer.crt", issued.certificate)
     write(root, "/etc/phoenix-lab/portainer.key", issued.key, 0o600)
     write(root, "/etc/phoenix-lab/answer.json", services.answer(plan))
     write(root, f"{LIBRARY}/backends.py", (SCRIPTS / "backends.py").read_text(encoding="utf-8"))
-    enable(root, "lab-answer.service", services.ANSWER_UNIT)
+    write(root, "/etc/systemd/system/lab-answer.service", services.ANSWER_UNIT)
+    if answer:
+        enable(root, "lab-answer.service")
 
 
 def hypervisor(root: Path) -> None:

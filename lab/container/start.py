@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lab.container import machines, network, power, roles, services, settings, state
+from lab.container import images, machines, network, power, roles, services, settings, state
 from lab.container.authorities import READY_SECONDS, add_name, issuing_root, listens
 from lab.container.certificates import Authority
 from lab.container.errors import ContainerLabError
@@ -16,7 +17,7 @@ from lab.container.host import Report
 from lab.container.keys import KeyPair, generate
 from lab.container.machines import Boot, Runtime
 from lab.container.network import NAMESPACES
-from lab.container.plan import PUBLIC_AUTHORITY, Backend, Machine, Plan
+from lab.container.plan import PUBLIC_AUTHORITY, REGISTRY, Backend, Machine, Plan
 from lab.container.processes import identify, run, spawn, wait_until
 from lab.container.rootfs import Layers
 
@@ -38,6 +39,8 @@ class Start:
         self.runtime, self.plan, self.directory, self.layers = runtime, plan, directory, layers
         self.owner = identify(owner) if owner is not None else None
         self.internal, self.public = Authority("Phoenix lab internal root"), Authority("Phoenix lab public root")
+        names = [plan.portainer_hostname, f"portainer.{plan.internal_domain}", plan.machine("portainer").address]
+        self.portainer = self.internal.issue(list(dict.fromkeys(names)))
         self.client = generate()
         self.host_keys: dict[str, KeyPair] = {}
         self.guests: dict[str, dict[str, Any]] = {}
@@ -57,6 +60,8 @@ class Start:
             boots.append(self._boot(machine))
         self._hypervisor()
         self._backends()
+        if self.layers.docker is not None:
+            self._registry()
         self._save()
         report(f"booting {len(boots)} guests on {runtime.network.prefix}.0/24")
         with ThreadPoolExecutor(len(boots)) as pool:
@@ -85,6 +90,25 @@ class Start:
             ["/usr/bin/pebble", "-config", "/etc/pebble/pebble.json", "-dnsserver", f"{address}:53"],
             environment={"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
         )  # fmt: skip
+
+    def _registry(self) -> None:
+        """What the VMs take for Docker's own registry."""
+        blobs = self.runtime.directory / "images"
+        blobs.mkdir()
+        issued = self.public.issue([REGISTRY, self.plan.internet])
+        configuration: dict[str, Any] = {
+            "address": self.plan.internet,
+            "port": 443,
+            "certificate": str(blobs / "server.crt"),
+            "key": str(blobs / "server.key"),
+            "blobs": str(blobs),
+            "images": images.prepare(self.layers.base, blobs, self.plan),
+        }
+        machines.write(blobs, "server.crt", issued.certificate)
+        machines.write(blobs, "server.key", issued.key, 0o600)
+        machines.write(blobs, "registry.json", json.dumps(configuration))
+        script = str(Path(images.__file__).with_name("registry.py"))
+        self._process("registry", "inet", None, [sys.executable, "-I", script, str(blobs / "registry.json")])
 
     def _hypervisor(self) -> None:
         """The hypervisor's side: sshd with ``pct`` and ``qm``, and the internal DNS server."""
@@ -136,7 +160,7 @@ class Start:
         elif machine.role == "authority":
             roles.authority(root, self.plan, self.internal)
         elif machine.role == "portainer":
-            roles.portainer(root, self.plan, self.internal)
+            roles.portainer(root, self.plan, self.portainer, answer=self.layers.docker is None)
         if machine.kind == "vm" and self.layers.docker is not None:
             roles.docker(root)
 
@@ -191,10 +215,11 @@ class Start:
     def _reachable(self) -> None:
         """Wait until everything that listens can be reached from the host."""
         portainer, authority = self.plan.machine("portainer"), self.plan.machine("authority")
+        answer = [(portainer.address, self.plan.portainer_port)] if self.layers.docker is None else []
         wanted = [
             (guest["address"], 22) for guest in self.guests.values() if guest["booted"] or guest["name"] == "hypervisor"
         ]
-        wanted += [(self.plan.machine("gateway").address, 443), (portainer.address, self.plan.portainer_port)]
+        wanted += [(self.plan.machine("gateway").address, 443), *answer]
         wanted += [(authority.address, services.CA_PORT), *((one.address, one.port) for one in self.plan.backends)]
         for address, port in wanted:
             if not wait_until(lambda address=address, port=port: listens(address, port), READY_SECONDS):  # type: ignore[misc]
@@ -204,7 +229,9 @@ class Start:
                 )
 
     def _write(self) -> dict[str, Any]:
-        result = settings.compose(self.plan, self.directory, self.host_keys, ROOT_FILE)
+        result = settings.compose(
+            self.plan, self.directory, self.host_keys, ROOT_FILE, docker=self.layers.docker is not None
+        )
         settings.write(
             self.directory,
             self.plan,
@@ -212,6 +239,7 @@ class Start:
             client=self.client,
             host_keys=self.host_keys,
             roots=self.roots,
+            portainer=self.portainer,
             guests=state.path(self.runtime).parent,
         )
         self._save()

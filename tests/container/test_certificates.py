@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -103,7 +104,7 @@ def internal_name(lab: ContainerLab) -> str:
 
 
 @pytest.fixture(scope="module")
-def traefik(container_lab: ContainerLab) -> str:
+def traefik(container_lab: ContainerLab) -> Iterator[str]:
     """Traefik with a hand-written configuration and both resolvers."""
     guest = container_lab.number("traefik")
     container_lab.reset(guest)
@@ -114,7 +115,9 @@ def traefik(container_lab: ContainerLab) -> str:
     ):
         container_lab.shell(guest, f"cat >{path}", stdin=text.encode())
     container_lab.shell(guest, "systemctl daemon-reload && systemctl start traefik")
-    return guest
+    container_lab.shell(container_lab.number("portainer"), "systemctl start lab-answer")
+    yield guest
+    container_lab.reset(guest, container_lab.number("portainer"))
 
 
 def certified(lab: ContainerLab, host: str, roots: str) -> bool:

@@ -1,34 +1,31 @@
-"""The VMs have a Docker engine: containers run, ports are published, Compose works in both forms."""
+"""The VMs have a Docker engine: images come from the lab's registry, Compose works, containers survive a reboot."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import yaml
 
 from lab.container import client
+from lab.container.client import Answer
 from lab.container.processes import wait_until
 from lab.container.testing import ContainerLab
 
 pytestmark = pytest.mark.container
 
-COMPOSE = """\
-services:
-  answer:
-    image: lab/answer:1
-    command: ["/usr/bin/python3", "-c", "{program}"]
-    ports: ["9001:80"]
-    environment:
-      GREETING: hello
-"""
-PROGRAM = (
-    "import http.server as h, os; "
-    "h.BaseHTTPRequestHandler.do_GET = lambda s: (s.send_response(200), s.end_headers(), "
-    "s.wfile.write(os.environ['GREETING'].encode())); "
-    "h.HTTPServer(('', 80), h.BaseHTTPRequestHandler).serve_forever()"
+COMPOSE = yaml.safe_dump(
+    {
+        "services": {
+            "answer": {
+                "image": "lab/answer:1",
+                "ports": ["9001:80"],
+                "restart": "always",
+                "environment": {"GREETING": "hello"},
+            }
+        }
+    }
 )
-IMAGE = """
-tar -C / -c usr/bin/python3 usr/bin/python3.11 usr/lib/python3.11 usr/bin/dash usr/bin/sh lib lib64 \
-    usr/lib64 usr/lib/x86_64-linux-gnu | docker import - lab/answer:1
-"""
 
 
 @pytest.fixture
@@ -40,21 +37,22 @@ def vm(container_lab: ContainerLab) -> str:
     return guest
 
 
+def ask(lab: ContainerLab, port: int, path: str, *, tls: bool = False) -> Answer | None:
+    try:
+        return client.get("localhost", path, address=lab.address("agent"), port=port, tls=tls)
+    except OSError:
+        return None
+
+
 def test_compose_up_publishes_a_port_and_comes_back_after_a_reboot(container_lab: ContainerLab, vm: str) -> None:
-    container_lab.shell(vm, IMAGE, timeout=300)
-    container_lab.shell(vm, "mkdir -p /srv/answer; cat >/srv/answer/compose.yaml",
-                        stdin=COMPOSE.format(program=PROGRAM).encode())  # fmt: skip
-    container_lab.shell(vm, "cd /srv/answer; sed -i 's/^    image/    restart: always\\n    image/' compose.yaml; "
-                            "docker compose -f compose.yaml up -d", timeout=300)  # fmt: skip
+    container_lab.shell(vm, "mkdir -p /srv/answer; cat >/srv/answer/compose.yaml", stdin=COMPOSE.encode())
+    container_lab.shell(vm, "docker compose -f /srv/answer/compose.yaml up -d", timeout=300)
 
     def answers() -> bool:
-        try:
-            answer = client.get("x", address=container_lab.address("agent"), port=9001, tls=False)
-        except OSError:
-            return False
-        return (answer.status, answer.body) == (200, b"hello")
+        answer = ask(container_lab, 9001, "/")
+        return answer is not None and answer.json()["environment"]["GREETING"] == "hello"
 
-    assert wait_until(answers, 30), container_lab.shell(vm, "docker ps -a; docker logs $(docker ps -aq)")
+    assert wait_until(answers, 30), container_lab.shell(vm, "docker ps -a; docker logs $(docker ps -aq) 2>&1")
     container_lab.shell(vm, "docker-compose -f /srv/answer/compose.yaml ps | grep -q Up")
     assert container_lab.pct("reboot", vm).returncode == 2, "a VM is no container"
     assert container_lab.qm("reboot", vm).returncode == 0
@@ -66,3 +64,38 @@ def test_engine_starts_with_the_first_command(container_lab: ContainerLab, vm: s
     assert container_lab.exec(vm, "systemctl", "is-active", "docker.service").stdout.strip() == "inactive"
     assert container_lab.shell(vm, "docker info --format '{{.Driver}}'").strip() == "overlay2"
     container_lab.wait_for(vm, "systemctl is-active docker.service")
+
+
+def test_portainers_images_answer_as_portainer_does(container_lab: ContainerLab, vm: str) -> None:
+    run = "docker run -d --name {name} -p {port} {image}"
+    container_lab.shell(vm, run.format(name="agent", port="9001:9001", image="portainer/agent:2.39.0"), timeout=300)
+    container_lab.shell(vm, "umask 077; echo a-password-of-the-tests >/root/password")
+    container_lab.shell(
+        vm,
+        run.format(
+            name="server",
+            port="9443:9443 -v /root/password:/run/password:ro",
+            image="portainer/portainer-ce:2.39.0 --admin-password-file /run/password",
+        ),
+        timeout=300,
+    )
+    assert wait_until(lambda: (found := ask(container_lab, 9001, "/ping", tls=True)) is not None
+                      and found.status == 204, 30)  # fmt: skip
+    assert wait_until(
+        lambda: (
+            (found := ask(container_lab, 9443, "/api/users/admin/check", tls=True)) is not None and found.status == 204
+        ),
+        30,
+    ), container_lab.shell(vm, "docker logs server 2>&1")
+    status = ask(container_lab, 9443, "/api/system/status", tls=True)
+    assert status is not None
+    assert status.json()["Version"] == "2.39.0"
+
+
+def test_an_image_that_does_not_exist(container_lab: ContainerLab, vm: str) -> None:
+    refused = container_lab.exec(vm, "docker", "pull", "nobody/nothing:1", timeout=300)
+    assert refused.returncode == 1
+    assert "name unknown" in refused.stderr
+    refused = container_lab.exec(vm, "docker", "pull", "lab/answer:99", timeout=300)
+    assert "manifest unknown" in refused.stderr
+    assert json.loads(container_lab.shell(vm, "docker image ls --format '{{json .}}' | head -1") or "{}") == {}

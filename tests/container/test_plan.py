@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.container import cgroups, host, keys, mounts, plan, rootfs, settings
+from lab.container import cgroups, host, images, keys, mounts, plan, rootfs, settings
 from lab.container.certificates import Authority
 from lab.container.errors import ContainerLabError, MissingRequirementError
 from lab.container.network import Network
@@ -83,6 +85,11 @@ class TestPlan:
         assert records["workloads.internal.example.test"] == "198.18.10.102"
         assert "portainer.internal.example.test" not in records
 
+    def test_the_gateways_certificate_covers_names_with_dots(self) -> None:
+        names = plan.load(None, NETWORK).gateway_names()
+        assert "*.internal.example.test" in names
+        assert "granite-3.3-8b.internal.example.test" in names, "a wildcard covers one label"
+
     def test_mistakes_are_one_sentence_with_file_and_remedy(self, inventory: Path) -> None:
         (inventory / "phoenix_vm_configs.json").write_text("{")
         with pytest.raises(ContainerLabError, match=r"phoenix_vm_configs\.json: is not JSON"):
@@ -123,7 +130,7 @@ class TestSettings:
     def test_they_are_what_the_program_reads(self, tmp_path: Path) -> None:
         found = plan.load(None, NETWORK)
         pairs = {machine.number: keys.generate() for machine in found.machines}
-        values = settings.compose(found, tmp_path, pairs, "/etc/step-ca/ssl/phoenix_root_ca.crt")
+        values = settings.compose(found, tmp_path, pairs, "/etc/step-ca/ssl/phoenix_root_ca.crt", docker=True)
         read = parse(values, "settings.yaml")
         connection = read.traefik.connection
         assert connection is not None
@@ -131,20 +138,29 @@ class TestSettings:
         assert connection.host_key == pairs["102"].public
         assert read.certificate_authority.url == "https://ca.internal.example.test:9000"
         assert set(read.portainer.agents) == {"workloads"}
+        assert read.portainer.certificate_file == str(tmp_path / "portainer.crt")
+        assert read.portainer.admin_password is not None
+        assert len(read.portainer.admin_password.get_secret_value()) >= 12, "Portainer refuses shorter ones"
+
+    def test_without_docker_the_labs_own_service_is_deployed(self, tmp_path: Path) -> None:
+        found = plan.load(None, NETWORK)
+        pairs = {machine.number: keys.generate() for machine in found.machines}
+        read = parse(settings.compose(found, tmp_path, pairs, "/root.crt", docker=False), "settings.yaml")
+        assert read.portainer.deploy_command == "systemctl start lab-answer.service"
+        assert read.portainer.certificate_file is None
 
     def test_secrets_are_private_and_all_of_it_goes(self, tmp_path: Path) -> None:
         found, directory = plan.load(None, NETWORK), tmp_path / "lab"
         pairs = {machine.number: keys.generate() for machine in found.machines} | {"hv": keys.generate()}
-        values = settings.compose(found, directory, pairs, "/root.crt")
+        values = settings.compose(found, directory, pairs, "/root.crt", docker=False)
         settings.write(
             directory, found, values, client=keys.generate(), host_keys=pairs, roots={"internal": "", "public": ""},
-            guests=tmp_path,
+            guests=tmp_path, portainer=Authority("a root").issue(["portainer.example.test"]),
         )  # fmt: skip
         assert yaml.safe_load((directory / "settings.yaml").read_text()) == values
-        assert {name: (directory / name).stat().st_mode & 0o777 for name in ("settings.yaml", "id_ed25519")} == {
-            "settings.yaml": 0o600,
-            "id_ed25519": 0o600,
-        }
+        assert {
+            (directory / name).stat().st_mode & 0o777 for name in ("settings.yaml", "id_ed25519", "portainer.key")
+        } == {0o600}
         settings.remove(directory)
         assert not directory.exists()
 
@@ -152,6 +168,34 @@ class TestSettings:
         (tmp_path / "settings.yaml").write_text("traefik: {}\n")
         settings.remove(tmp_path)
         assert (tmp_path / "settings.yaml").exists()
+
+
+class TestImages:
+    def test_tags_follow_the_inventory(self, tmp_path: Path, inventory: Path) -> None:
+        def edit(data: dict[str, Any]) -> None:
+            data["docker"]["portainer_server_image"] = "portainer/portainer-ce:2.41.7"
+
+        change(inventory, "hypervisor_config", edit)
+        base, blobs = tmp_path / "base-0", tmp_path / "blobs"
+        (base / "usr/lib/python3.11").mkdir(parents=True)
+        for name in ("usr/bin", "usr/lib", "usr/lib64", "etc", "tmp"):
+            (base / name).mkdir(parents=True, exist_ok=True)
+        for name in (*images.PROGRAMS, "bin", "lib", "lib64", "etc/passwd", "etc/group"):
+            (base / name).touch()
+        blobs.mkdir()
+        found = images.prepare(base, blobs, plan.load(inventory, NETWORK))
+        tags = found["portainer/portainer-ce"]["tags"]
+        assert {"2.23.0", "2.39.0", "2.41.7", "latest"} <= set(tags)
+        manifest = json.loads((blobs / tags["2.41.7"].removeprefix("sha256:")).read_bytes())
+        for part in (manifest["config"], *manifest["layers"]):
+            content = (blobs / part["digest"].removeprefix("sha256:")).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == part["digest"].removeprefix("sha256:")
+            assert len(content) == part["size"]
+        config = json.loads((blobs / manifest["config"]["digest"].removeprefix("sha256:")).read_bytes())
+        assert "PORTAINER_MODE=2.41" in config["config"]["Env"]
+        for layer, difference in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
+            packed = (blobs / layer["digest"].removeprefix("sha256:")).read_bytes()
+            assert f"sha256:{hashlib.sha256(gzip.decompress(packed)).hexdigest()}" == difference
 
 
 class TestMachine:
