@@ -1,7 +1,8 @@
 """The program: a hypervisor's inventory in, its ingress and Portainer out.
 
 Each step waits for the one before it: the target is ready → account and directories → Traefik's program, where the
-stack installs it → Traefik's files → unit and service → Traefik serves every intended router → Portainer.
+stack installs it → Traefik's files, the gateway's site → units and service → Traefik serves every intended router →
+Portainer.
 """
 
 from pathlib import Path
@@ -16,6 +17,7 @@ from components import (
     TraefikHost,
     TraefikService,
     TraefikStaticConfig,
+    build_gateway,
     build_portainer,
     read_program,
 )
@@ -34,13 +36,22 @@ def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
 
 ready = ReadinessGate("ready", connection, checks(program.settings, program.configuration))
 host = TraefikHost("traefik-host", connection, traefik, after(ready))
-installed: list[pulumi.Resource] = [host]
-if traefik.install:
-    installed.append(TraefikBinary("traefik", connection, traefik, program.configuration, PROJECT, after(host)))
-static = TraefikStaticConfig("traefik-static", connection, traefik, program.configuration, after(*installed))
-dynamic = TraefikDynamicConfig("traefik-dynamic", connection, traefik, program.configuration, after(*installed))
+binaries = (
+    [TraefikBinary("traefik", connection, traefik, program.configuration, PROJECT, after(host))]
+    if traefik.install
+    else []
+)
+static = TraefikStaticConfig("traefik-static", connection, traefik, program.configuration, after(host, *binaries))
+dynamic = TraefikDynamicConfig("traefik-dynamic", connection, traefik, program.configuration, after(host, *binaries))
+gateway = build_gateway(program, after(ready))
 service = TraefikService(
-    "traefik-service", connection, traefik, program.configuration, static.digest, after(static, dynamic)
+    "traefik-service",
+    connection,
+    program.settings,
+    program.configuration,
+    program.gateway,
+    [static.digest, *(binary.digest for binary in binaries)],
+    after(static, dynamic, *gateway),
 )
 gate = RoutersGate("traefik-routers", connection, traefik, program.configuration, after(service))
 

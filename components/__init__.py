@@ -5,6 +5,7 @@ own name. What they deploy is decided in :mod:`phoenix`; here stand resources an
 """
 
 from components.configuration import Program, read_program
+from components.gateway import GatewaySite, build_gateway
 from components.portainer import PortainerDeployment, PortainerInstance
 from components.portainer_instances import build_portainer
 from components.readiness import ReadinessGate
@@ -16,6 +17,7 @@ from components.traefik_service import TraefikService
 from components.traefik_static import TraefikStaticConfig
 
 __all__ = [
+    "GatewaySite",
     "PortainerDeployment",
     "PortainerInstance",
     "Program",
@@ -26,6 +28,7 @@ __all__ = [
     "TraefikHost",
     "TraefikService",
     "TraefikStaticConfig",
+    "build_gateway",
     "build_portainer",
     "read_program",
 ]

@@ -30,6 +30,7 @@ class Program:
         configuration: Traefik's three files.
         traefik: how Traefik's container is reached.
         portainer: how the Portainer server's VM is reached; None where the stack does not say.
+        gateway: how the gateway's container is reached; None where the stack does not manage it.
     """
 
     settings: Settings
@@ -37,6 +38,7 @@ class Program:
     configuration: Configuration
     traefik: Connection
     portainer: Connection | None
+    gateway: Connection | None = None
 
 
 def read_program(project: Path) -> Program:
@@ -61,13 +63,14 @@ def _read(project: Path) -> Program:
     if connection is None:
         raise InputError([f"{source}: phoenix:traefik.connection is missing: say how Traefik's container is reached."])
     inventory = load(inventory_directory(settings, project, pulumi.get_stack()))
-    portainer = settings.portainer.connection
+    portainer, gateway = settings.portainer.connection, settings.gateway.connection
     return Program(
         settings=settings,
         inventory=inventory,
         configuration=configure(inventory, settings),
         traefik=with_key(connection, settings),
         portainer=with_key(portainer, settings) if portainer else None,
+        gateway=with_key(gateway, settings) if gateway else None,
     )
 
 

@@ -14,7 +14,7 @@ from phoenix.inventory.load import examine_directory
 from phoenix.inventory.models import Inventory
 from phoenix.routes import Route, examine_routes, internal_domain
 from phoenix.settings import Settings
-from phoenix.traefik import checks, dashboard, document, dynamic, middlewares, static, unit
+from phoenix.traefik import checks, continuity, dashboard, document, dynamic, middlewares, static, unit
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def _examine(inventory: Inventory, settings: Settings, *, complete: bool) -> tup
     static_data = static.static_config(settings, domain, gateway)
     mistakes += middlewares.mistakes(settings, routes)
     mistakes += dashboard.mistakes(settings, routes)
+    mistakes += continuity.mistakes(settings)
     dynamic_data = dynamic.dynamic_config(
         middlewares.with_known(routes, settings.middlewares),
         middlewares.definitions(settings.middlewares, behind_gateway=gateway is not None),
@@ -103,7 +104,7 @@ def _examine(inventory: Inventory, settings: Settings, *, complete: bool) -> tup
         dynamic=dynamic_data,
         static_text=document.dump(static_data),
         dynamic_text=document.dump(dynamic_data),
-        unit_text=unit.render(settings.traefik),
+        unit_text=unit.render(settings),
         secrets=middlewares.secret_values(settings.middlewares),
     )
     return configuration, mistakes

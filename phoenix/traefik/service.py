@@ -1,50 +1,243 @@
-"""Shell scripts that look at Traefik's service and put it right. Pure.
+"""Shell scripts that look at Traefik's services and put them right. Pure; each may be run again at any point.
 
-What the running instance was started with is known from a copy of ``traefik.yml`` that the unit makes at each start:
-Traefik reads that file only then, so a restart is due exactly when the two differ.
+What the running instance was started with is known from what its unit records at each start: a copy of
+``traefik.yml``, the digest of the unit as systemd had loaded it, and the identity of the program. A restart is due
+exactly when one of the three differs from what lies on disk.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-
-from phoenix.settings import TraefikSettings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 UNIT = "traefik.service"
+STANDBY = "traefik-standby.service"
+SOCKETS = ("traefik-web.socket", "traefik-websecure.socket")
+
+RUNNING_NAME = "running.yml"
+RECORD_NAME = "running.state"
+STANDBY_NAME = "standby"
+"""Directory of the standby's copies, in the state directory."""
+
+DIGEST_VARIABLE = "PHOENIX_UNIT"
+
+ROLLBACK_SUFFIX = ".rollback"
+REFUSED_SUFFIX = ".refused"
+
+_DUE = {
+    "static": "Traefik runs with another static configuration than traefik.yml",
+    "unit": "Traefik was started by another unit than the one on disk",
+    "binary": "Traefik runs another program than the one installed",
+}
 
 
-def running_copy(traefik: TraefikSettings) -> str:
-    """Path of the copy of the static configuration that the running instance was started with."""
-    return f"{traefik.state_directory}/running.yml"
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the scripts need to know of a deployment.
+
+    Attributes:
+        static_path: ``traefik.yml``.
+        unit_path: ``traefik.service``.
+        binary: the installed program.
+        state_directory: where the unit keeps its record.
+        standby: a standby takes over during restarts.
+        standby_always: and runs all the time.
+        sockets: systemd holds the ports.
+        standby_static_path, standby_unit_path: the standby's files.
+    """
+
+    static_path: str
+    unit_path: str
+    binary: str
+    state_directory: str
+    standby: bool
+    standby_always: bool
+    sockets: bool
+    standby_static_path: str
+    standby_unit_path: str
+
+    @classmethod
+    def parse(cls, props: Mapping[str, Any]) -> Service:
+        """From a resource's properties."""
+        return cls(**props)
+
+    def to_props(self) -> dict[str, Any]:
+        """Plain data that :meth:`parse` reads."""
+        return asdict(self)
 
 
-def inspect_script(traefik: TraefikSettings) -> str:
-    """Prints ``key=value`` lines on the service's state; always exits 0."""
-    static, running = shlex.quote(traefik.static_path), shlex.quote(running_copy(traefik))
+@dataclass(frozen=True, slots=True)
+class State:
+    """What :func:`inspect_script` printed.
+
+    Attributes:
+        enabled, active: in systemd's words.
+        stale: systemd has not read the unit on disk yet.
+        due: what the running instance has otherwise than the disk: ``static``, ``unit``, ``binary``.
+        standby, standby_enabled: of the standby, in systemd's words.
+        standby_due: likewise for the standby.
+        sockets: how many of the socket units are active.
+        sockets_enabled: how many are enabled.
+    """
+
+    enabled: str = ""
+    active: str = ""
+    stale: bool = False
+    due: tuple[str, ...] = ()
+    standby: str = ""
+    standby_enabled: str = ""
+    standby_due: tuple[str, ...] = ()
+    sockets: int = 0
+    sockets_enabled: int = 0
+
+    @classmethod
+    def parse(cls, output: str) -> State:
+        """Read ``key=value`` lines; unknown ones are left out."""
+        values = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+        return cls(
+            enabled=values.get("enabled", ""),
+            active=values.get("active", ""),
+            stale=values.get("stale") == "yes",
+            due=_known(values.get("due", "")),
+            standby=values.get("standby", ""),
+            standby_enabled=values.get("standby-enabled", ""),
+            standby_due=_known(values.get("standby-due", "")),
+            sockets=values.get("sockets", "").split().count("active"),
+            sockets_enabled=values.get("sockets-enabled", "").split().count("enabled"),
+        )
+
+
+def _known(text: str) -> tuple[str, ...]:
+    return tuple(key for key in _DUE if key in text.split())
+
+
+def _variables(service: Service) -> str:
+    values = {
+        "static": service.static_path,
+        "unit": service.unit_path,
+        "binary": service.binary,
+        "state": service.state_directory,
+        "standby_static": service.standby_static_path,
+        "standby_unit": service.standby_unit_path,
+    }
+    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+
+
+_INSPECT = f"""
+shown() {{ systemctl show -p "$2" --value "$1" 2>/dev/null; }}
+recorded() {{ sed -n "s/^$2=//p" "$1/{RECORD_NAME}" 2>/dev/null; }}
+written() {{ sed -n 's/^Environment={DIGEST_VARIABLE}=//p' "$1" 2>/dev/null; }}
+differs() {{ # of the service $1 with the record in $2: what it has otherwise than static file $3 and unit $4
+  [ "$(systemctl is-active "$1" 2>/dev/null)" = active ] && [ -x "$2" ] || return 0
+  cmp -s "$3" "$2/{RUNNING_NAME}" || printf 'static '
+  [ "$(recorded "$2" unit)" = "$(written "$4")" ] || printf 'unit '
+  now=$(stat -L -c %i:%s:%Y "$binary" 2>/dev/null)
+  [ -z "$now" ] || [ "$(recorded "$2" binary)" = "$now" ] || printf 'binary '
+}}
+stale=no
+for name in {UNIT} {STANDBY} {" ".join(SOCKETS)}; do
+  [ "$(shown "$name" NeedDaemonReload)" = yes ] && stale=yes
+done
+printf 'stale=%s\\n' "$stale"
+printf 'enabled=%s\\n' "$(systemctl is-enabled {UNIT} 2>/dev/null)"
+printf 'active=%s\\n' "$(systemctl is-active {UNIT} 2>/dev/null)"
+printf 'due=%s\\n' "$(differs {UNIT} "$state" "$static" "$unit")"
+printf 'standby=%s\\n' "$(systemctl is-active {STANDBY} 2>/dev/null)"
+printf 'standby-enabled=%s\\n' "$(systemctl is-enabled {STANDBY} 2>/dev/null)"
+printf 'standby-due=%s\\n' "$(differs {STANDBY} "$state/{STANDBY_NAME}" "$standby_static" "$standby_unit")"
+printf 'sockets=%s\\n' "$(systemctl is-active {" ".join(SOCKETS)} 2>/dev/null | tr '\\n' ' ')"
+printf 'sockets-enabled=%s\\n' "$(systemctl is-enabled {" ".join(SOCKETS)} 2>/dev/null | tr '\\n' ' ')"
+true
+"""
+
+
+def inspect_script(service: Service) -> str:
+    """Prints ``key=value`` lines on the services' state; always exits 0."""
+    return _variables(service) + _INSPECT
+
+
+def problems(service: Service, state: State) -> Iterator[str]:
+    """A phrase for each way in which the services are not as they shall be."""
+    if state.enabled not in _ENABLED:
+        yield f"{UNIT} is {state.enabled or 'unknown'}, not enabled: it would not start at boot"
+    if state.active != "active":
+        yield f"{UNIT} is {state.active or 'unknown'}, not active"
+    if state.stale:
+        yield f"{UNIT} or a unit beside it changed on disk, and systemd has not read it yet"
+    yield from (_DUE[key] for key in state.due)
+    if service.sockets and state.sockets < len(SOCKETS):
+        yield f"{len(SOCKETS) - state.sockets} of {' and '.join(SOCKETS)} are not active: a restart refuses connections"
+    if service.sockets and state.sockets_enabled < len(SOCKETS):
+        yield f"{len(SOCKETS) - state.sockets_enabled} of {' and '.join(SOCKETS)} are not enabled"
+    if not service.sockets and state.sockets:
+        yield f"{' or '.join(SOCKETS)} is active, though phoenix:traefik.continuity does not ask for it"
+    if service.standby_always:
+        if state.standby != "active" or state.standby_enabled not in _ENABLED:
+            yield f"{STANDBY} is {state.standby or 'unknown'} and {state.standby_enabled or 'unknown'}: it shall run"
+        elif state.standby_due:
+            yield f"{STANDBY} runs with another configuration or program than Traefik"
+    elif state.standby in ("active", "activating", "failed"):
+        yield f"{STANDBY} is {state.standby}, though no restart is going on"
+
+
+_ENABLED = ("enabled", "enabled-runtime", "static", "alias")
+
+
+def prepare_script(service: Service) -> str:
+    """Have systemd read the units and start them at boot; then :func:`inspect_script`. Nothing is restarted."""
+    wanted = [UNIT, *(SOCKETS if service.sockets else ()), *((STANDBY,) if service.standby_always else ())]
+    unwanted = [*(() if service.sockets else SOCKETS), *(() if service.standby_always else (STANDBY,))]
     return "\n".join(
         (
-            f'printf "enabled=%s\\n" "$(systemctl is-enabled {UNIT} 2>/dev/null)"',
-            f'printf "active=%s\\n" "$(systemctl is-active {UNIT} 2>/dev/null)"',
-            f'printf "reload=%s\\n" "$(systemctl show -p NeedDaemonReload --value {UNIT} 2>/dev/null)"',
-            f'if cmp -s {static} {running}; then echo "current=yes"; else echo "current=no"; fi',
-            "true",
+            "set -e",
+            "systemctl daemon-reload",
+            *(f"systemctl is-enabled --quiet {name} || systemctl enable --quiet {name}" for name in wanted),
+            *(
+                f"! systemctl is-enabled --quiet {name} 2>/dev/null || systemctl disable --quiet {name}"
+                for name in unwanted
+            ),
+            "set +e",
+            inspect_script(service),
         )
     )
 
 
-def problems(output: str) -> Iterator[str]:
-    """A phrase for each way in which the service is not as it shall be, from :func:`inspect_script`'s output."""
-    state = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
-    if state.get("enabled") not in ("enabled", "enabled-runtime", "static", "alias"):
-        yield f"{UNIT} is {state.get('enabled') or 'unknown'}, not enabled: it would not start at boot"
-    active = state.get("active")
-    if active != "active":
-        yield f"{UNIT} is {active or 'unknown'}, not active"
-    if state.get("reload") == "yes":
-        yield f"{UNIT} changed on disk, and systemd has not read it yet"
-    if active == "active" and state.get("current") == "no":
-        yield "Traefik runs with another static configuration than traefik.yml"
+def restart_script(service: Service) -> str:
+    """Start Traefik, or start it anew, with what lies on disk; the sockets come before it, or go before it."""
+    together = " ".join(SOCKETS)
+    if service.sockets:
+        # A socket cannot take a port that Traefik itself still holds.
+        sockets = [
+            f"if ! systemctl is-active --quiet {SOCKETS[0]} || ! systemctl is-active --quiet {SOCKETS[1]}; then",
+            f"  systemctl stop {UNIT}",
+            f"  systemctl reset-failed {together} 2>/dev/null || :",
+            f"  systemctl start {together}",
+            "fi",
+        ]
+    else:
+        sockets = [
+            f"if [ -n \"$(systemctl is-active {together} 2>/dev/null | grep '^active')\" ]; then",
+            f"  systemctl stop {together}",
+            "fi",
+        ]
+    return "\n".join(
+        ("set -e", f"systemctl reset-failed {UNIT} 2>/dev/null || :", *sockets, f"systemctl restart {UNIT}")
+    )
+
+
+def start_standby_script() -> str:
+    """Start the standby anew, with what lies on disk and a fresh copy of the certificates."""
+    return f"systemctl reset-failed {STANDBY} 2>/dev/null || :\nsystemctl restart {STANDBY}"
+
+
+def stop_standby_script() -> str:
+    """End the standby once it has answered what it has; does not wait for that. A missing unit is fine."""
+    return (
+        f"systemctl stop --no-block {STANDBY} 2>/dev/null || :\n"
+        f"systemctl is-active --quiet {STANDBY} || systemctl reset-failed {STANDBY} 2>/dev/null || :"
+    )
 
 
 def enable_script() -> str:
@@ -53,32 +246,39 @@ def enable_script() -> str:
 
 
 def disable_script() -> str:
-    """Stops it, and does not start it at boot any more; a missing unit is fine."""
-    return f"systemctl disable --now {UNIT} 2>/dev/null || systemctl stop {UNIT} 2>/dev/null || true"
-
-
-def settle_script(traefik: TraefikSettings) -> str:
-    """Enables, starts, and restarts only where the running instance has another static configuration."""
-    static, running = shlex.quote(traefik.static_path), shlex.quote(running_copy(traefik))
+    """Stops everything, and does not start it at boot any more; missing units are fine."""
+    every = (*SOCKETS, UNIT, STANDBY)
     return "\n".join(
-        (
-            "set -e",
-            f'if [ "$(systemctl show -p NeedDaemonReload --value {UNIT} 2>/dev/null)" = yes ]; then '
-            "systemctl daemon-reload; fi",
-            f"systemctl is-enabled --quiet {UNIT} || systemctl enable {UNIT}",
-            f"if ! systemctl is-active --quiet {UNIT}; then",
-            f"  systemctl reset-failed {UNIT} 2>/dev/null || true",
-            f"  systemctl start {UNIT}",
-            f"elif ! cmp -s {static} {running}; then",
-            f"  systemctl restart {UNIT}",
-            "fi",
-        )
+        f"systemctl disable --now {name} 2>/dev/null || systemctl stop {name} 2>/dev/null || :" for name in every
     )
 
 
-def log_script(lines: int = 40) -> str:
-    """Prints the end of Traefik's log, without colours."""
-    return f"journalctl -u {UNIT} -n {lines:d} -o cat --no-pager 2>/dev/null | sed 's/\\x1b\\[[0-9;]*m//g' || true"
+def restore_script(service: Service, due: tuple[str, ...]) -> str:
+    """Put back what the last good instance ran with, after a restart that failed.
+
+    Only the rollback copies are used, which lie beside the files and belong to whoever may write those; what refused to
+    run is kept as ``<path>.refused``. Prints the path of each file put back.
+
+    Args:
+        service: where they lie.
+        due: what had changed, as :attr:`State.due` said before the restart.
+    """
+    paths = {"static": '"$static"', "unit": '"$unit"', "binary": '"$binary"'}
+    lines = [
+        "restore() {",
+        f'  [ -f "$1{ROLLBACK_SUFFIX}" ] && ! [ -h "$1{ROLLBACK_SUFFIX}" ] || return 0',
+        f'  cp -p -- "$1{ROLLBACK_SUFFIX}" "$1.phoenix-restored" && mv -f -- "$1" "$1{REFUSED_SUFFIX}" &&',
+        '    mv -f -- "$1.phoenix-restored" "$1" && printf \'%s\\n\' "$1"',
+        "}",
+        *(f"restore {paths[key]}" for key in due if key in paths),
+        "systemctl daemon-reload",
+    ]
+    return _variables(service) + "\n".join(lines)
+
+
+def log_script(lines: int = 40, unit: str = UNIT) -> str:
+    """Prints the end of a service's log, without colours."""
+    return f"journalctl -u {unit} -n {lines:d} -o cat --no-pager 2>/dev/null | sed 's/\\x1b\\[[0-9;]*m//g' || true"
 
 
 def errors_in_log(log: str, limit: int = 3) -> list[str]:
