@@ -308,6 +308,15 @@ class _Builder:
                 kept.append(route)
         return kept
 
+    def check_agents(self) -> None:
+        """Portainer's server reaches an agent by its VM's name below the internal domain."""
+        for vm in self.inventory.portainer_agents:
+            try:
+                names.hostname(f"{vm.name}.{self.domain}")
+            except ValueError as error:
+                made = f"{names.printable(vm.name)}.{self.domain}"
+                self._mistake(vm, "name", vm.name, f"makes {made}, where Portainer reaches its agent, which {error}")
+
     def check_overrides(self, known: set[str]) -> None:
         for name in self.settings.routes:
             if name not in known:
@@ -335,6 +344,7 @@ def examine_routes(
     drafts = builder.drafts()
     complete = complete and not builder.mistakes
     built = [builder.route(draft) for draft in drafts]
+    builder.check_agents()
     routes = builder.unique(sorted((route for route in built if route), key=lambda route: route.router))
     if complete:
         builder.check_overrides({f"{draft.base}-router" for draft in drafts})

@@ -32,6 +32,7 @@ stack_option = click.option("--stack", help="Stack whose settings (stacks/Pulumi
     cls=LazyGroup,
     lazy={
         "probe": "phoenix.cli.probe:probe",
+        "topology": "phoenix.cli.topology:topology",
         "sync": "phoenix.portainer.commands:sync",
         "status": "phoenix.portainer.commands:status",
     },

@@ -237,6 +237,13 @@ WRONG: dict[str, Case] = {
         {"hypervisor": {**HYPERVISOR, "portainer_api": [{"admin_password": "hunter2"}]}},
         [f'{HYP}: portainer_api is [{{"admin_password": "[secret]"}}]: it must be an object; correct it there.'],
     ),
+    "an agent whose name is no part of a host name": (
+        {"vms": [vm(name="my apps", portainer_role="agent")]},
+        [
+            f'{VM}: VM 1002 (my apps): name is "my apps": it makes my apps.internal.example.test, where Portainer '
+            f"reaches its agent, {LABELS} (the label 'my apps' is not); correct it there."
+        ],
+    ),
     "a Docker stack nobody knows": (
         {"vms": [vm(docker_stacks=["web"])], "stacks": {"db": {"compose_file_path": "db.yml"}}},
         [
