@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -39,6 +40,7 @@ def server(arguments: list[str]) -> int:
             "--state", str(_STATE), "--log", "/data/requests.jsonl",
         ]
     )  # fmt: skip
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     if options.admin_password_file is not None:
         _first_account(int(port), options.admin_password_file.read_text(encoding="utf-8").strip())
     return child.wait()
@@ -88,6 +90,8 @@ def main(arguments: list[str]) -> int:
     """Run one of the three."""
     if arguments[0] == "server":
         return server(arguments[1:])
+    # PID 1 of a container gets only the signals it has handlers for.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     handler, port = (_Agent, 9001) if arguments[0] == "agent" else (_Answer, int(os.environ.get("PORT", "80")))
     listener = ThreadingHTTPServer(("", port), handler)
     if handler is _Agent:

@@ -58,6 +58,7 @@ class Plan:
 
     Attributes:
         texts: file name → the inventory's JSON text with the lab's addresses.
+        source: the inventory's own directory; what else lies in it, such as compose files, is copied.
     """
 
     network: Network
@@ -68,6 +69,7 @@ class Plan:
     machines: tuple[Machine, ...]
     backends: tuple[Backend, ...]
     texts: Mapping[str, str]
+    source: Path
 
     @property
     def hypervisor(self) -> str:
@@ -150,6 +152,7 @@ def load(directory: Path | None, network: Network) -> Plan:
         machines=machines,
         backends=tuple(_backends(lxcs, network)),
         texts=moved,
+        source=source,
     )
     for role in ("gateway", "traefik", "authority", "portainer"):
         plan.machine(role)

@@ -122,7 +122,8 @@ def write(
     """Write everything below the directory; secrets with mode 0600 from the start."""
     directory.mkdir(parents=True, exist_ok=True)
     inventory = directory / "inventory"
-    inventory.mkdir(exist_ok=True)
+    if inventory.resolve() != plan.source.resolve():
+        shutil.copytree(plan.source, inventory, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*plan.texts))
     for name, text in plan.texts.items():
         _put(inventory / name, text, 0o644)
     addresses = {machine.number: machine.address for machine in plan.machines} | {"hv": plan.hypervisor}
