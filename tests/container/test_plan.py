@@ -75,7 +75,7 @@ class TestPlan:
         assert not any("198.18.10." in text for text in found.texts.values())
 
     def test_an_inventory_of_another_network_is_moved(self, inventory: Path) -> None:
-        for path in inventory.iterdir():
+        for path in inventory.glob("*.json"):
             path.write_text(path.read_text().replace("198.18.10.", "10.0.0."))
         assert plan.load(inventory, NETWORK).texts == plan.load(None, NETWORK).texts
 
