@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.container import cgroups, host, machines, mounts, network, rootfs, settings, state
+from lab.container import cgroups, host, machines, mounts, network, rootfs, settings, state, workstation
 from lab.container.errors import ContainerLabDownError, ContainerLabError
 from lab.container.host import Report
 from lab.container.machines import RUNTIME, Runtime
@@ -21,6 +21,7 @@ from lab.container.rootfs import Layers
 from lab.container.start import Start
 
 DEFAULT_NETWORK = "198.18.10"
+WORKSTATION = "workstation"
 
 
 def _quiet(_: str) -> None:
@@ -151,7 +152,9 @@ def status(directory: Path) -> dict[str, Any]:
 def exec_(
     directory: Path, guest: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 120
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command in a guest, a CTID, a VMID or ``hypervisor``; exit code and output are the command's.
+    """Run a command in a guest: a CTID, a VMID, ``hypervisor``, or ``workstation`` for this machine as the lab's user.
+
+    Exit code and output are the command's.
 
     Raises:
         ContainerLabError: there is no such guest, or it does not run.
@@ -166,11 +169,14 @@ def exec_prefix(directory: Path, guest: str) -> list[str]:
     Raises:
         ContainerLabError: there is no such guest, or it does not run.
     """
-    guests = state.of_directory(directory)["guests"]
+    known = state.of_directory(directory)
+    guests = known["guests"]
+    if guest == WORKSTATION:
+        return workstation.prefix(Runtime(Network(known["network"])))
     name = "hv" if guest == "hypervisor" else guest
     if name not in guests:
-        known = [number for number, one in guests.items() if one["booted"]]
-        raise ContainerLabError(f"guest {guest} is unknown: give one of {', '.join(known)} or hypervisor.")
+        numbers = ", ".join(number for number, one in guests.items() if one["booted"])
+        raise ContainerLabError(f"guest {guest} is unknown: give one of {numbers}, hypervisor or {WORKSTATION}.")
     process = state.process(guests[name])
     if not guests[name]["booted"]:
         return ["nsenter", f"--target={process.pid}", "--mount", "--uts", "--net", "--root", "--wd"]

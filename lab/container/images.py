@@ -73,7 +73,7 @@ def prepare(base: Path, blobs: Path, plan: Plan) -> dict[str, Any]:
 
 def _tags(plan: Plan, name: str) -> set[str]:
     """Tags of an image that the inventory names."""
-    docker = json.loads(plan.texts["phoenix_hypervisor_config.json"]).get("docker") or {}
+    docker = plan.hypervisor_config.get("docker") or {}
     tagged = (str(value).partition(":") for value in docker.values())
     return {tag for image, _, tag in tagged if image == name and tag}
 

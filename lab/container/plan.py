@@ -72,6 +72,11 @@ class Plan:
     source: Path
 
     @property
+    def hypervisor_config(self) -> dict[str, Any]:
+        """The hypervisor's own configuration."""
+        return dict(json.loads(self.texts[FILES[2]]))
+
+    @property
     def hypervisor(self) -> str:
         """The hypervisor's address; the internal DNS server listens there too."""
         return f"{self.network.prefix}.13"
@@ -118,6 +123,10 @@ class Plan:
         for machine in self.machines:
             if machine.kind == "vm":
                 records.setdefault(f"{machine.name.lower()}.{self.internal_domain}", machine.address)
+        for zone in (self.hypervisor_config.get("dns_server") or {}).get("authoritative_zones") or []:
+            for record in zone.get("records") or []:
+                if "ip_external" in record:
+                    records[f"{record['hostname']}.{zone['zone_name']}"] = record["ip_external"]
         # The VM is reached by its address: its internal name, like its public one, leads through Traefik.
         records.pop(f"{self.machine('portainer').name.lower()}.{self.internal_domain}")
         return records

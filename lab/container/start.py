@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lab.container import images, machines, network, power, roles, services, settings, state
+from lab.container import images, machines, network, power, roles, services, settings, state, workstation
 from lab.container.authorities import READY_SECONDS, add_name, issuing_root, listens
 from lab.container.certificates import Authority
 from lab.container.errors import ContainerLabError
@@ -206,6 +206,7 @@ class Start:
         internal = self.internal.root + issuing_root(authority.address, self.internal.root)
         public = self.public.root + issuing_root(self.plan.internet, self.public.root)
         self.roots = {"internal": internal, "public": public}
+        workstation.prepare(self.runtime, self.plan.hypervisor, public + internal)
         for guest in ("hv", *(machine.number for machine in self.plan.machines)):
             root = self.runtime.root(guest)
             store = (root / _TRUST_STORE.lstrip("/")).read_text() + public

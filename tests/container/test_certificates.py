@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -197,3 +199,17 @@ def test_both_horizons_of_dns(container_lab: ContainerLab) -> None:
         ("somewhere.example.test", "198.18.10.77"),
     ):
         assert container_lab.shell(guest, f"getent ahostsv4 {name}").split()[0] == address
+
+
+def test_the_workstation_resolves_and_trusts_what_a_users_machine_does(container_lab: ContainerLab) -> None:
+    name = container_lab.plan.portainer_hostname
+    code = (
+        "import socket, ssl; "
+        f"plain = socket.create_connection(({name!r}, 443), timeout=10); "
+        "made = ssl.create_default_context(cafile='/etc/ssl/certs/ca-certificates.crt'); "
+        f"print(made.wrap_socket(plain, server_hostname={name!r}).getpeername()[0])"
+    )
+    done = container_lab.exec("workstation", sys.executable, "-c", code)
+    assert (done.returncode, done.stdout.strip()) == (0, container_lab.address("gateway")), done.stderr
+    resolver = Path("/etc/resolv.conf").read_text()
+    assert container_lab.plan.hypervisor not in resolver, "this machine itself is not changed"

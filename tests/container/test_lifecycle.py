@@ -165,7 +165,7 @@ def test_command_line(directory: Path) -> None:
     assert (ran.returncode, ran.stdout) == (4, "traefik\n"), ran.stderr
     unknown = lab("exec", "7", "--", "true")
     assert unknown.returncode == 2
-    assert "guest 7 is unknown: give one of 101, 102, 103, 1001, 1002 or hypervisor." in unknown.stderr
+    assert "guest 7 is unknown: give one of 101, 102, 103, 1001, 1002, hypervisor or workstation." in unknown.stderr
     assert lab("down").returncode == 0
     assert lab("status").returncode == 3
 

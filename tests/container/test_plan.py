@@ -84,6 +84,7 @@ class TestPlan:
         assert records["ca.internal.example.test"] == "198.18.10.10"
         assert records["workloads.internal.example.test"] == "198.18.10.102"
         assert "portainer.internal.example.test" not in records
+        assert records["portainer.example.test"] == "198.18.10.153", "as the inventory's own DNS zones say"
 
     def test_the_gateways_certificate_covers_names_with_dots(self) -> None:
         names = plan.load(None, NETWORK).gateway_names()
