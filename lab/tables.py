@@ -25,6 +25,8 @@ def show(found: dict[str, Any]) -> None:
         parts.add_row(f"ssh {name}", f"{host['address']}:{host['port']}", "")
     for name, address in found.get("traefik", {}).items():
         parts.add_row(f"traefik {name}", address, "")
+    if "authorities" in found:
+        parts.add_row("certificate authorities", found["authorities"]["address"], "")
     for each in found.get("services", []):
         colour = {"active": "green", "failed": "red"}.get(each["active"], "yellow")
         parts.add_row(each["unit"], "", f"[{colour}]{each['active']}[/{colour}] ({each['sub']})")

@@ -120,7 +120,7 @@ class Session:
 def systemctl(address: Path, *arguments: str) -> Result:
     """Run ``systemctl`` against the service manager at a Unix socket, without the process a session starts for it."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(60)
+        connection.settimeout(180)
         connection.connect(str(address))
         connection.sendall(json.dumps(arguments).encode() + b"\n")
         received = b"".join(iter(lambda: connection.recv(65536), b""))

@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAYS = datetime.timedelta(days=30)
@@ -31,26 +32,31 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 class Authority:
-    """A certificate authority in a directory: ``root.crt`` and ``root.key``, made on first use."""
+    """A certificate authority in a directory: ``root.crt`` and ``root.key``, made on first use.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: made when missing.
+        name: the root certificate's common name.
+    """
+
+    def __init__(self, directory: Path, name: str = "Phoenix lab root") -> None:
         self.directory = directory
         self.certificate_path = directory / "root.crt"
         key_path = directory / "root.key"
         directory.mkdir(parents=True, exist_ok=True)
         if not (self.certificate_path.exists() and key_path.exists()):
-            self._make(key_path)
+            self._make(key_path, name)
         key = serialization.load_pem_private_key(key_path.read_bytes(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise TypeError(f"{key_path} holds no elliptic-curve key")
         self._key = key
-        self._certificate = x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
+        self.certificate = x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
 
-    def _make(self, key_path: Path) -> None:
+    def _make(self, key_path: Path, common: str) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Phoenix lab root")])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
         certificate = (
-            self._builder(name, name, key.public_key())
+            _builder(name, name, key.public_key(), _DAYS)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_usage(authority=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -59,21 +65,39 @@ class Authority:
         write_private(key_path, _pem(key))
         self.certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    @staticmethod
-    def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
+    def sign(
+        self,
+        key: CertificatePublicKeyTypes,
+        names: list[str],
+        life: datetime.timedelta,
+        addresses: tuple[str, ...] = (),
+    ) -> x509.Certificate:
+        """Sign a server's certificate.
+
+        Args:
+            key: the server's public key.
+            names: DNS names; the first is the common name too.
+            life: how long it is valid.
+            addresses: IP addresses.
+        """
+        alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+        alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+        # A common name holds 64 characters at most; clients look at the alternative names alone.
+        common = (*names, *addresses)[0][:64]
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
         return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _SKEW)
-            .not_valid_after(now + _DAYS)
+            _builder(subject, self.certificate.subject, key, life)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(authority=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .sign(self._key, hashes.SHA256())
         )
 
     def issue(self, stem: str, names: list[str], addresses: list[str]) -> tuple[Path, Path]:
-        """Issue a server certificate, unless one of that stem is there.
+        """Make a server's key and certificate, unless one of that stem is there.
 
         Args:
             stem: of the file names.
@@ -87,28 +111,27 @@ class Authority:
         if certificate_path.exists() and key_path.exists():
             return certificate_path, key_path
         key = ec.generate_private_key(ec.SECP256R1())
-        alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
-        alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
-        common = (names or addresses)[0][:64]
-        certificate = (
-            self._builder(
-                x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)]),
-                self._certificate.subject,
-                key.public_key(),
-            )
-            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(authority=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
+        certificate = self.sign(key.public_key(), names, _DAYS, tuple(addresses))
         write_private(key_path, _pem(key))
         certificate_path.write_bytes(
             certificate.public_bytes(serialization.Encoding.PEM) + self.certificate_path.read_bytes()
         )
         return certificate_path, key_path
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: CertificatePublicKeyTypes, life: datetime.timedelta
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + life)
+    )
 
 
 def _usage(*, authority: bool) -> x509.KeyUsage:

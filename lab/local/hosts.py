@@ -245,6 +245,13 @@ def services(layout: Layout) -> list[dict[str, Any]]:
     return found
 
 
+def accepts(address: str, port: int) -> bool:
+    """Whether somebody listens on a TCP port."""
+    with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=2):
+        return True
+    return False
+
+
 def listens(path: Path) -> bool:
     """Whether somebody listens on a Unix socket."""
     with socket.socket(socket.AF_UNIX) as connection:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 
 _HEAD_LIMIT = 64 * 1024
-_REASONS = {200: "OK", 204: "No Content", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
-            413: "Content Too Large", 431: "Request Header Fields Too Large", 503: "Service Unavailable"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request whose body has been read and dropped; header names are in lower case."""
+    """A request; header names are in lower case, and the body is empty where the server does not want bodies."""
 
     method: str
     target: str
     headers: dict[str, str]
     client: str
+    body: bytes = b""
 
     @property
     def path(self) -> str:
@@ -29,10 +29,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer; ``body`` is sent as JSON."""
+    """An answer; a ``body`` that is not bytes is sent as JSON."""
 
-    body: dict[str, object]
+    body: Mapping[str, object] | bytes
     status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
+
+
+def _reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Status"
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -40,10 +49,14 @@ class HttpProtocol(asyncio.Protocol):
 
     Args:
         answer: makes the response.
+        body_limit: bytes of a request's body that are kept for ``answer``; a longer one is refused with 413. With 0,
+            bodies of any length are read and dropped.
     """
 
-    def __init__(self, answer: Callable[[Request], Response]) -> None:
+    def __init__(self, answer: Callable[[Request], Response], body_limit: int = 0) -> None:
         self._answer = answer
+        self._body_limit = body_limit
+        self._body = bytearray()
         self._buffer = bytearray()
         self._request: Request | None = None
         self._left = 0
@@ -66,6 +79,8 @@ class HttpProtocol(asyncio.Protocol):
                 pass
         except ValueError:
             self._send(Response({"error": "no HTTP/1.1 request"}, 400), close=True, head=False)
+        except OverflowError:
+            self._send(Response({"error": f"body over {self._body_limit} bytes"}, 413), close=True, head=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -77,13 +92,21 @@ class HttpProtocol(asyncio.Protocol):
             return self._read_head()
         if self._chunked:
             return self._read_chunk()
-        taken = min(self._left, len(self._buffer))
-        del self._buffer[:taken]
-        self._left -= taken
+        self._take()
         if self._left:
             return False
         self._finish()
         return True
+
+    def _take(self) -> int:
+        taken = min(self._left, len(self._buffer))
+        if self._body_limit:
+            if len(self._body) + taken > self._body_limit:
+                raise OverflowError
+            self._body += self._buffer[:taken]
+        del self._buffer[:taken]
+        self._left -= taken
+        return taken
 
     def _read_head(self) -> bool:
         while self._buffer[:2] == b"\r\n":
@@ -116,6 +139,12 @@ class HttpProtocol(asyncio.Protocol):
         return True
 
     def _read_chunk(self) -> bool:
+        if self._left > 2:
+            # The two bytes of the line end are no part of the chunk.
+            self._left -= 2
+            taken = self._take()
+            self._left += 2
+            return taken > 0
         if self._left:
             taken = min(self._left, len(self._buffer))
             del self._buffer[:taken]
@@ -144,20 +173,26 @@ class HttpProtocol(asyncio.Protocol):
 
     def _finish(self) -> None:
         request = self._request
-        self._request, self._chunked, self._left = None, False, 0
+        body = bytes(self._body)
+        self._request, self._chunked, self._left, self._body = None, False, 0, bytearray()
         if request is None:
             return
+        if body:
+            request = replace(request, body=body)
         close = "close" in request.headers.get("connection", "").lower()
         self._send(self._answer(request), close=close, head=request.method == "HEAD")
 
     def _send(self, response: Response, *, close: bool, head: bool) -> None:
         if self._transport is None:
             return
-        body = b"" if response.status == 204 else json.dumps(response.body).encode() + b"\n"
+        body = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode() + b"\n"
+        if response.status == 204:
+            body = b""
         lines = [
-            f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Status')}",
-            "Content-Type: application/json",
+            f"HTTP/1.1 {response.status} {_reason(response.status)}",
+            f"Content-Type: {response.content_type}",
             f"Content-Length: {len(body)}",
+            *(f"{name}: {value}" for name, value in response.headers),
         ]
         if close:
             lines.append("Connection: close")

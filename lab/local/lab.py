@@ -20,10 +20,19 @@ import yaml
 
 from lab.errors import LabDownError, LabError
 from lab.kinds import SshServer
-from lab.local import guests, hosts, ports, settings
+from lab.local import authorities, guests, hosts, ports, settings
 from lab.local import record as records
 from lab.local.inventory import Guests
-from lab.local.layout import API_PORT, SSH_PORT, WEB_PORT, WEBSECURE_PORT, Layout, check_directory, check_network
+from lab.local.layout import (
+    API_PORT,
+    AUTHORITY_PORT,
+    SSH_PORT,
+    WEB_PORT,
+    WEBSECURE_PORT,
+    Layout,
+    check_directory,
+    check_network,
+)
 from lab.local.processes import Process, end, launch, wait_until, with_marker
 
 DEFAULT_INVENTORY = Path(__file__).resolve().parents[2] / "stacks/inventory/local"
@@ -181,13 +190,14 @@ class Lab:
         try:
             found = guests.read(layout, self.source, self.network)
             addresses = self._addresses(found)
-            ports.check(addresses["traefik"], addresses["portainer"], found)
+            ca = settings.authority_address(self.network, found)
+            ports.check(addresses["traefik"], addresses["portainer"], ca, found)
             layout.make_runtime()
             layout.logs.mkdir(exist_ok=True)
             guests.write(layout, found)
             for name in ("traefik", "portainer"):
                 hosts.make(layout, name, hosts.marker(record))
-            self._start_processes(record, addresses)
+            self._start_processes(record, addresses, ca)
             self._describe(record, found)
             record["state"] = "up"
             records.write(layout.record, record)
@@ -196,8 +206,9 @@ class Lab:
             raise
         return {**record, "change": "started"}
 
-    def _start_processes(self, record: dict[str, Any], addresses: dict[str, str]) -> None:
+    def _start_processes(self, record: dict[str, Any], addresses: dict[str, str], ca: str) -> None:
         layout = self.layout
+        acme = authorities.write(layout, ca, addresses["traefik"])
         environment = hosts.daemon_environment(hosts.marker(record))
 
         def log(name: str) -> Path:
@@ -214,9 +225,11 @@ class Lab:
         manager = [*python, "lab.systemd.daemon", str(layout.traefik), str(systemd), str(layout.journal)]
         answering = [*python, "lab.local.backends", str(guests.configuration(layout)), str(backends)]
         waiting = [(start("service manager", manager), systemd), (start("backends", answering), backends)]
+        issuing = start("certificate authorities", [*python, "lab.acme.server", str(acme)])
         record["ssh"] = hosts.start_ssh(layout, self.ssh, addresses, start)
         for process, address in waiting:
             wait_until(process, lambda address=address: hosts.listens(address), log(process.name))  # type: ignore[misc]
+        wait_until(issuing, lambda: hosts.accepts(ca, AUTHORITY_PORT), log(issuing.name))
         guests.apply(layout)
 
     def _addresses(self, found: Guests) -> dict[str, str]:
@@ -239,6 +252,12 @@ class Lab:
         record["traefik"] = {
             name: f"{addresses['traefik']}:{port}"
             for name, port in (("web", WEB_PORT), ("websecure", WEBSECURE_PORT), ("api", API_PORT))
+        }
+        record["authorities"] = {
+            "address": f"{settings.authority_address(self.network, found)}:{AUTHORITY_PORT}",
+            "internalRoot": str(layout.root_certificate),
+            "publicRoot": str(layout.public_authority / "root.crt"),
+            "roots": str(layout.roots),
         }
         record["backends"] = [backend.as_json() for backend in found.backends]
 

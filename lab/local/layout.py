@@ -14,6 +14,7 @@ from lab.errors import LabError
 
 SSH_PORT = 2222
 WEB_PORT, WEBSECURE_PORT, API_PORT = 8000, 8443, 8082
+AUTHORITY_PORT = 9000
 # sun_path of unix(7) holds 108 bytes with the closing zero; the longest name made in the directory has 16.
 _SOCKET_DIRECTORY_LIMIT = 107 - 17
 
@@ -67,6 +68,16 @@ class Layout:
     def root_certificate(self) -> Path:
         """The certificate authority's own certificate (PEM)."""
         return self.authority / "root.crt"
+
+    @property
+    def public_authority(self) -> Path:
+        """What plays the public certificate authority."""
+        return self.authority / "public"
+
+    @property
+    def roots(self) -> Path:
+        """Both root certificates in one file, for clients."""
+        return self.authority / "roots.crt"
 
     @property
     def traefik(self) -> Path:

@@ -13,8 +13,9 @@ import yaml
 
 from lab.local.authority import write_private
 from lab.local.inventory import Guests
-from lab.local.layout import API_PORT, SSH_PORT, WEB_PORT, WEBSECURE_PORT, Layout
+from lab.local.layout import API_PORT, AUTHORITY_PORT, SSH_PORT, WEB_PORT, WEBSECURE_PORT, Layout
 
+INTERNAL_PATH, PUBLIC_PATH = "/acme/acme", "/acme/public"
 _HEADER = "# Written by bin/lab up for a stack whose settingsFile names it; bin/lab down removes it.\n"
 
 
@@ -56,7 +57,7 @@ def build(layout: Layout, network: str, guests: Guests, host_keys: dict[str, str
             "hostKey": host_keys[host],
         }
 
-    authority = guests.authority_address or f"{network}.0.10"
+    authority = authority_address(network, guests)
     settings: dict[str, Any] = {
         "inventory": str(inventory),
         "traefik": {
@@ -73,10 +74,12 @@ def build(layout: Layout, network: str, guests: Guests, host_keys: dict[str, str
             "apiAddress": f"{address}:{API_PORT}",
         },
         "certificateAuthority": {
-            # Nothing answers there: certificates are the container lab's subject, and no request leaves the machine.
-            "url": f"https://{authority}:9000",
-            "externalDirectory": f"https://{authority}:9000/acme/external/directory",
+            "url": f"https://{authority}:{AUTHORITY_PORT}",
+            "directory": INTERNAL_PATH + "/directory",
             "rootFile": str(layout.root_certificate),
+            "externalDirectory": f"https://{authority}:{AUTHORITY_PORT}{PUBLIC_PATH}/directory",
+            # Of the https that the public authority is asked over, not of what it issues.
+            "externalRootFile": str(layout.root_certificate),
         },
         # There is no gateway in this lab: Traefik itself is the door.
         "gateway": {"address": address, "port": WEBSECURE_PORT},
@@ -99,6 +102,11 @@ def traefik_address(network: str) -> str:
 def portainer_address(network: str, guests: Guests) -> str:
     """Where the Portainer machine is."""
     return guests.portainer_address or f"{network}.0.101"
+
+
+def authority_address(network: str, guests: Guests) -> str:
+    """Where the certificate authorities are."""
+    return guests.authority_address or f"{network}.0.10"
 
 
 def write(path: Path, settings: dict[str, Any]) -> None:

@@ -184,9 +184,9 @@ def test_notify_that_says_nothing_in_time(service_manager: ServiceManager, servi
     assert service_manager.pid_of("a") == 0
 
 
-@pytest.mark.parametrize(("access", "up"), [("main", False), ("all", True)])
-def test_who_may_notify(service_manager: ServiceManager, service: Write, access: str, up: bool) -> None:
-    service("a", options="--child-ready", lines=f"Type=notify\nNotifyAccess={access}\nTimeoutStartSec=1s")
+@pytest.mark.parametrize(("access", "limit", "up"), [("main", "1s", False), ("all", "1h", True)])
+def test_who_may_notify(service_manager: ServiceManager, service: Write, access: str, limit: str, up: bool) -> None:
+    service("a", options="--child-ready", lines=f"Type=notify\nNotifyAccess={access}\nTimeoutStartSec={limit}")
     assert (service_manager.systemctl("start", "a").code == 0) is up
 
 

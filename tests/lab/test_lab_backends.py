@@ -12,7 +12,6 @@ import pytest
 
 from lab.local import Lab
 
-
 CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
