@@ -42,7 +42,9 @@ binaries = (
     else []
 )
 static = TraefikStaticConfig("traefik-static", connection, traefik, program.configuration, after(host, *binaries))
-dynamic = TraefikDynamicConfig("traefik-dynamic", connection, traefik, program.configuration, after(host, *binaries))
+dynamic = TraefikDynamicConfig(
+    "traefik-dynamic", connection, program.settings, program.configuration, after(host, *binaries)
+)
 gateway = build_gateway(program, after(ready))
 service = TraefikService(
     "traefik-service",
@@ -53,7 +55,7 @@ service = TraefikService(
     [static.digest, *(binary.digest for binary in binaries)],
     after(static, dynamic, *gateway),
 )
-gate = RoutersGate("traefik-routers", connection, traefik, program.configuration, after(service))
+gate = RoutersGate("traefik-routers", connection, program.settings, program.configuration, after(service))
 
 build_portainer(program, PROJECT, after(gate))
 export_outputs(program)

@@ -11,11 +11,15 @@ from pulumi.dynamic import Resource
 from components.probe import LiveProvider
 from phoenix.configuration import Configuration
 from phoenix.errors import PhoenixError, TraefikError
-from phoenix.remote import Connection, Transport
-from phoenix.settings import TraefikSettings
-from phoenix.traefik import service
+from phoenix.remote import Connection, Transport, open_transport
+from phoenix.remote.properties import say
+from phoenix.settings import Settings, TraefikSettings
+from phoenix.traefik import document, service
+from phoenix.traefik.certificate_gate import live_addresses, unmet
+from phoenix.traefik.certificates import Demand
 from phoenix.traefik.middlewares import without_secrets
 from phoenix.traefik.prove import differences
+from phoenix.traefik.served import PATIENCE_SECONDS, examine
 
 WAIT_SECONDS = 20.0
 
@@ -26,8 +30,28 @@ class RoutersProvider(LiveProvider):
     what = "Traefik"
 
     def problems(self, transport: Transport, props: Mapping[str, Any]) -> list[str]:
-        """A phrase for each difference."""
-        return differences(transport, props["apiUrl"], {"http": props["http"]})
+        """A phrase for each difference, and for each certificate that is demanded and not shown."""
+        found = differences(transport, props["apiUrl"], {"http": props["http"]})
+        demands = [Demand.parse(item) for item in props.get("demands") or ()]
+        if found or not demands:
+            return found
+        return unmet(transport, props["apiUrl"], demands, props["http"].get("routers") or {}, props["rootFile"])
+
+    def _settle(self, props: Mapping[str, Any], old: Mapping[str, Any] | None) -> None:
+        """Wait; then, behind a first start or a restart, send a request through each route, since no push did."""
+        super()._settle(props, old)
+        if props.get("probe") and (old is None or old.get("staticRevision") != props.get("staticRevision")):
+            self._ask(open_transport(Connection.parse(props["connection"])), props)
+
+    def _ask(self, transport: Transport, props: Mapping[str, Any]) -> None:
+        http = props["http"]
+        findings = examine(transport, live_addresses(transport, props["apiUrl"]), http, http.get("routers") or {})
+        if findings.asked is None:
+            say("Traefik: no request was sent through the routes: install curl or openssl in the container")
+        for phrase in findings.warnings:
+            say(f"Traefik: {phrase}")
+        if findings.failures:
+            raise self.failure({**props, "timeout": PATIENCE_SECONDS}, list(findings.failures))
 
     def failure(self, props: Mapping[str, Any], problems: list[str]) -> PhoenixError:
         """The differences that remain, at most five of them spelt out."""
@@ -52,7 +76,7 @@ class RoutersGate(pulumi.ComponentResource):
     Args:
         name: the resource's name.
         connection: Traefik's container.
-        traefik: where its API listens.
+        settings: where Traefik's API listens, and how long certificates may take.
         configuration: what is meant. It is an input key by key, so that a preview shows which routes change.
     """
 
@@ -60,18 +84,23 @@ class RoutersGate(pulumi.ComponentResource):
         self,
         name: str,
         connection: Connection,
-        traefik: TraefikSettings,
+        settings: Settings,
         configuration: Configuration,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("phoenix:traefik:RoutersGate", name, {}, opts)
+        traefik, authority = settings.traefik, settings.certificate_authority
         self.probe = ServedRouters(
             f"{name}-probe",
             {
                 "connection": pulumi.Output.secret(connection.to_props()),
                 "apiUrl": api_url(traefik),
                 "http": without_secrets(configuration.dynamic["http"]),
-                "timeout": WAIT_SECONDS,
+                "probe": traefik.probe,
+                "staticRevision": document.digest(configuration.static_text),
+                "demands": [demand.to_props() for demand in configuration.demands],
+                "rootFile": authority.root_file,
+                "timeout": float(authority.wait) if configuration.demands else WAIT_SECONDS,
             },
             pulumi.ResourceOptions(parent=self),
         )

@@ -126,7 +126,8 @@ def _prove(transport: Transport, plain: Mapping[str, Any], staged: str) -> None:
     except ValueError:
         dynamic = None  # broken by hand: what shall be there is proved when it is pushed
     ours = isinstance(dynamic, Mapping) and revision(dynamic) is not None
-    prove(transport, staged, document.load(plain["staticConfiguration"]), dynamic if ours else None)
+    static = document.load(plain["staticConfiguration"])
+    prove(transport, staged, static, dynamic if ours else None, user=plain.get("user") or "root")
 
 
 class Program(Resource, module="traefik", name="Program"):
@@ -177,6 +178,7 @@ class TraefikBinary(pulumi.ComponentResource):
                 "unitPath": traefik.unit_path,
                 "staticConfiguration": configuration.static_text,
                 "dynamicPath": traefik.dynamic_path,
+                "user": traefik.user,
             },
             pulumi.ResourceOptions(parent=self),
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -11,52 +9,59 @@ import pulumi
 from components.routers_gate import api_url
 from components.traefik_static import file_group, file_owner
 from phoenix.configuration import Configuration
-from phoenix.errors import TraefikError
-from phoenix.remote import Connection, Transport
+from phoenix.remote import Connection, Transport, open_transport
+from phoenix.remote.files import Decision
+from phoenix.remote.properties import say
 from phoenix.remote.remote_file import RemoteFile, RemoteFileProvider
-from phoenix.settings import TraefikSettings
-from phoenix.traefik import document, service
-from phoenix.traefik.prove import differences, prove
+from phoenix.settings import Settings
+from phoenix.traefik import service
+from phoenix.traefik.push import Push
 
-WAIT_SECONDS = 10.0
-POLL_SECONDS = 0.03
+_PUSH = "push"
 
 
 class DynamicFileProvider(RemoteFileProvider):
-    """Proves the staged file with a second instance, and after the rename waits until the running one serves it.
+    """Proves the staged file with a second instance, and after the rename follows it until clients get it.
 
-    Where either fails, the file on the target is the old one again.
+    Where either fails, the file on the target is the old one again, and its routes are proved to serve.
     """
 
-    def validate(self, transport: Transport, props: Mapping[str, Any], staged_path: str) -> None:
+    def validate(self, transport: Transport, props: dict[str, Any], staged_path: str) -> None:
         """Boot the installed Traefik with the staged file.
 
         Raises:
             TraefikError: Traefik would not serve exactly what the file means.
         """
-        static, dynamic = document.load(props["static"]), document.load(props["content"])
-        prove(transport, props["binary"], static, dynamic, staged_path)
+        _push(transport, props).validate(staged_path)
 
-    def verify(self, transport: Transport, props: Mapping[str, Any]) -> None:
-        """Wait for the live API to show exactly what the file says.
-
-        Where Traefik does not run yet there is nothing to prove: the gate behind the service does it.
+    def verify(self, transport: Transport, props: dict[str, Any]) -> None:
+        """Wait for the live API to show exactly what the file says, then send a request through each changed route.
 
         Raises:
-            TraefikError: it does not within :data:`WAIT_SECONDS`.
+            TraefikError: Traefik does not serve it.
         """
-        if transport.run(f"systemctl is-active --quiet {service.UNIT}", check=False).exit_code != 0:
-            return
-        intended = document.load(props["content"])
-        deadline = time.monotonic() + WAIT_SECONDS
-        while found := differences(transport, props["apiUrl"], intended):
-            if time.monotonic() >= deadline:
-                words = service.errors_in_log(transport.run(service.log_script(), check=False).text)
-                said = f"; Traefik says: {'; '.join(words)}" if words else ""
-                raise TraefikError(
-                    f"{props['path']}: Traefik does not serve it after {WAIT_SECONDS:g} s: {'; '.join(found[:5])}{said}"
-                )
-            time.sleep(POLL_SECONDS)
+        _push(transport, props).verify()
+
+    def rolled_back(self, transport: Transport, props: dict[str, Any]) -> None:
+        """Prove that the old routes serve again.
+
+        Raises:
+            TraefikError: they do not.
+        """
+        _push(transport, props).rolled_back()
+
+    def _apply(self, plain: dict[str, Any]) -> Decision:
+        plain[_PUSH] = None  # the time of the first step runs from here
+        connection = Connection.parse(plain["connection"])
+        plain[_PUSH] = Push(open_transport(connection), plain, say)
+        return super()._apply(plain)
+
+
+def _push(transport: Transport, props: dict[str, Any]) -> Push:
+    """The push that the hooks of one operation share; it is never stored."""
+    push = props.setdefault(_PUSH, Push(transport, props, say))
+    assert isinstance(push, Push)  # noqa: S101 - nothing else puts anything there
+    return push
 
 
 def secret_if(text: str, secrets: tuple[str, ...]) -> pulumi.Input[str]:
@@ -70,7 +75,7 @@ class TraefikDynamicConfig(pulumi.ComponentResource):
     Args:
         name: the resource's name.
         connection: Traefik's container.
-        traefik: where the file lies.
+        settings: where the file lies, and what is demanded of routes.
         configuration: what it holds.
 
     Attributes:
@@ -84,11 +89,12 @@ class TraefikDynamicConfig(pulumi.ComponentResource):
         self,
         name: str,
         connection: Connection,
-        traefik: TraefikSettings,
+        settings: Settings,
         configuration: Configuration,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("phoenix:traefik:DynamicConfig", name, {}, opts)
+        traefik, authority = settings.traefik, settings.certificate_authority
         self.file = RemoteFile(
             f"{name}-file",
             connection=connection,
@@ -103,6 +109,12 @@ class TraefikDynamicConfig(pulumi.ComponentResource):
                 "apiUrl": api_url(traefik),
                 "binary": traefik.binary,
                 "static": configuration.static_text,
+                "running": f"{traefik.state_directory}/{service.RUNNING_NAME}",
+                "user": traefik.user,
+                "probe": traefik.probe,
+                "demands": [demand.to_props() for demand in configuration.demands],
+                "rootFile": authority.root_file,
+                "wait": authority.wait,
             },
             opts=pulumi.ResourceOptions(
                 parent=self, additional_secret_outputs=["content"] if configuration.secrets else None

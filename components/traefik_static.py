@@ -24,7 +24,7 @@ class StaticFileProvider(RemoteFileProvider):
         Raises:
             TraefikError: Traefik does not start with it.
         """
-        prove(transport, props["binary"], document.load(props["content"]), None)
+        prove(transport, props["binary"], document.load(props["content"]), None, user=props.get("user") or "root")
 
 
 def file_owner(connection: Connection) -> str:
@@ -72,7 +72,7 @@ class TraefikStaticConfig(pulumi.ComponentResource):
             owner=file_owner(connection),
             group=file_group(connection, traefik),
             provider=StaticFileProvider(),
-            properties={"binary": traefik.binary},
+            properties={"binary": traefik.binary, "user": traefik.user},
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.digest = self.file.sha256

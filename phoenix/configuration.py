@@ -15,6 +15,7 @@ from phoenix.inventory.models import Inventory
 from phoenix.routes import Route, examine_routes, internal_domain
 from phoenix.settings import Settings
 from phoenix.traefik import checks, continuity, dashboard, document, dynamic, middlewares, static, unit
+from phoenix.traefik.certificates import Demand, demands
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Configuration:
         revision: twelve hex digits that name all three.
         dynamic_revision: the marker Traefik's API shows once the dynamic configuration is live.
         secrets: parts of ``dynamic_text`` that are never shown, such as password hashes.
+        demands: what the certificates of routes must be.
     """
 
     internal_domain: str
@@ -42,6 +44,7 @@ class Configuration:
     dynamic_text: str
     unit_text: str
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    demands: tuple[Demand, ...] = ()
 
     @property
     def revision(self) -> str:
@@ -106,5 +109,6 @@ def _examine(inventory: Inventory, settings: Settings, *, complete: bool) -> tup
         dynamic_text=document.dump(dynamic_data),
         unit_text=unit.render(settings),
         secrets=middlewares.secret_values(settings.middlewares),
+        demands=tuple(demands(settings, routes)),
     )
     return configuration, mistakes

@@ -107,6 +107,19 @@ ServerName = Annotated[str, AfterValidator(names.server_name)]
 Duration = Annotated[str, AfterValidator(_duration)]
 
 
+def listen_host(address: str) -> tuple[str, int]:
+    """Where to reach a listen address from its own machine: host without brackets, and port.
+
+    Args:
+        address: such as ``:443``, ``0.0.0.0:443`` or ``[::1]:8080``, with or without ``/tcp`` behind it.
+    """
+    host, _, port = address.removesuffix("/tcp").rpartition(":")
+    host = host.strip("[]")
+    if host in ("", "0.0.0.0"):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    return ("::1" if host == "::" else host), int(port)
+
+
 class SettingsModel(BaseModel):
     """Base of the settings: camelCase keys; unknown ones are refused, since a misspelt one would have no effect."""
 

@@ -20,37 +20,61 @@ from phoenix.traefik.static import API
 LIFETIME_SECONDS = 60
 """The instance is ended by ``timeout`` after this long, even where nobody comes back to end it."""
 
-_CLOSED = "http://127.0.0.1:1/directory"
+CLOSED = "http://127.0.0.1:1/directory"
 _LOOPBACK = "127.0.0.1"
 
 
-def candidate_static(static: Mapping[str, Any], directory: str, api_port: int) -> dict[str, Any]:
+_EXPORTERS = ("datadog", "statsD", "influxDB2", "otlp", "addInternals")
+"""Parts of ``metrics`` and ``tracing`` that send data elsewhere; what else stands there is proved."""
+
+
+def candidate_static(
+    static: Mapping[str, Any], directory: str, api_port: int, ports: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """A static configuration that validates like ``static`` but touches nothing that is in use.
 
     Args:
         static: what shall be proved.
         directory: the candidate's own, on the target.
         api_port: loopback port for its API.
+        ports: loopback ports for further entry points, by name; the others get any that is free.
     """
     result: dict[str, Any] = copy.deepcopy(dict(static))
-    for section in ("accessLog", "metrics", "tracing"):
-        result.pop(section, None)
-    result["log"] = {"level": "ERROR", "noColor": True}
+    _quieten(result, directory)
     entry_points = result.get("entryPoints")
     for name, value in entry_points.items() if isinstance(entry_points, dict) else ():
         if isinstance(value, dict):
-            value["address"] = f"{_LOOPBACK}:{api_port if name == API else 0}"
+            value["address"] = f"{_LOOPBACK}:{api_port if name == API else (ports or {}).get(name, 0)}"
     resolvers = result.get("certificatesResolvers")
     for name, value in resolvers.items() if isinstance(resolvers, dict) else ():
         acme = value.get("acme") if isinstance(value, dict) else None
         if isinstance(acme, dict):
-            acme["caServer"] = _CLOSED
+            acme["caServer"] = CLOSED
             acme["storage"] = f"{directory}/acme-{document.digest(str(name))}.json"
     providers = result.get("providers")
     if isinstance(providers, dict) and isinstance(providers.get("file"), dict):
-        providers["file"] = {"filename": f"{directory}/dynamic.yml", "watch": False}
-    result["api"] = {"insecure": True, "dashboard": False}
+        own = {key: value for key, value in providers["file"].items() if key != "directory"}
+        providers["file"] = {**own, "filename": f"{directory}/dynamic.yml", "watch": False}
+    result["api"] = {**_mapping(result.get("api")), "insecure": True, "dashboard": False}
     return result
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _quieten(result: dict[str, Any], directory: str) -> None:
+    """Keep what says how to log and measure, so that a wrong key there is found, but send nothing anywhere."""
+    log = {key: value for key, value in _mapping(result.get("log")).items() if key not in ("filePath", "format")}
+    result["log"] = {**log, "level": "ERROR", "noColor": True}
+    if isinstance(result.get("accessLog"), Mapping):
+        result["accessLog"] = {**result["accessLog"], "filePath": f"{directory}/access.log"}
+    for section in ("metrics", "tracing"):
+        if isinstance(result.get(section), Mapping):
+            result[section] = {key: value for key, value in result[section].items() if key not in _EXPORTERS}
+    experimental = result.get("experimental")
+    if isinstance(experimental, dict):
+        experimental.pop("plugins", None)  # they would be downloaded
 
 
 def minimal_dynamic() -> dict[str, Any]:
@@ -102,12 +126,17 @@ def stop_script(pid: int, directory: str) -> str:
 
 def words(log: str, limit: int = 3) -> str:
     """Traefik's own errors, without time and level, and without what concerns the CA it cannot reach here."""
+    return "; ".join(lines(log)[-limit:])
+
+
+def lines(log: str) -> list[str]:
+    """Each of Traefik's own errors once, oldest first; see :func:`words`."""
     found: list[str] = []
     for line in log.splitlines():
         text = _message(line.strip())
         if text and text not in found and "acme" not in text.lower():
             found.append(text)
-    return "; ".join(found[-limit:])
+    return found
 
 
 def _message(line: str) -> str:

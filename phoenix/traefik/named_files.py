@@ -1,8 +1,8 @@
-"""Files that Traefik's configuration names and Traefik reads: certificates, keys, lists of users. Pure.
+"""Files that Traefik's configuration names and Traefik uses: certificates, keys, users, the ACME storage. Pure.
 
 Traefik says nothing at load where one is missing or is no certificate: the route then answers 500, or the resolver
 gets no certificate. So each is looked at on the target before a configuration that names it goes live, with the eyes
-of the account Traefik runs as.
+of the account Traefik runs as. Of the ACME storage only mode and owner are looked at; it is never read.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-FileKind = Literal["certificate", "key", "users"]
+FileKind = Literal["certificate", "key", "users", "storage", "watched"]
 
-_MARKS: Mapping[FileKind, str] = {"certificate": "BEGIN CERTIFICATE", "key": "PRIVATE KEY", "users": ":"}
-_NOUNS: Mapping[FileKind, str] = {
+_MARKS: Mapping[str, str] = {"certificate": "BEGIN CERTIFICATE", "key": "PRIVATE KEY", "users": ":"}
+_NOUNS: Mapping[str, str] = {
     "certificate": "holds no PEM certificate",
     "key": "holds no PEM private key",
     "users": "holds no line of a user",
@@ -28,7 +28,8 @@ class NamedFile:
 
     Attributes:
         path: as the configuration has it.
-        kind: what it must hold.
+        kind: what it must hold. ``storage``: nothing, or a file of Traefik's own that nobody else may read;
+            ``watched``: it may be missing, but its directory must be no link.
         where: the key that names it first, for messages.
     """
 
@@ -65,9 +66,13 @@ def _list(value: Any) -> Sequence[Any]:
 
 def _static(static: Mapping[str, Any]) -> Iterator[Entry]:
     for name, resolver in _mapping(static.get("certificatesResolvers")).items():
-        for path in _list(_mapping(_mapping(resolver).get("acme")).get("caCertificates")):
+        acme = _mapping(_mapping(resolver).get("acme"))
+        for path in _list(acme.get("caCertificates")):
             yield f"certificatesResolvers.{name}.acme.caCertificates", path, "certificate"
+        yield f"certificatesResolvers.{name}.acme.storage", acme.get("storage"), "storage"
     yield from _transport("serversTransport", static.get("serversTransport"))
+    provider = _mapping(_mapping(static.get("providers")).get("file"))
+    yield "providers.file.filename", provider.get("filename"), "watched"
 
 
 def _dynamic(dynamic: Mapping[str, Any]) -> Iterator[Entry]:
@@ -108,6 +113,8 @@ def check_script(file: NamedFile, user: str) -> str:
 
     An account that does not exist yet will see what ``nobody`` sees.
     """
+    if file.kind in ("storage", "watched"):
+        return _storage_script(file.path, user) if file.kind == "storage" else _watched_script(file.path)
     path, mark = shlex.quote(file.path), shlex.quote(_MARKS[file.kind])
     lines = [
         f"[ -e {path} ] || {{ echo {path} does not exist; exit 1; }}",
@@ -135,6 +142,31 @@ def check_script(file: NamedFile, user: str) -> str:
     return "\n".join(lines)
 
 
+def _storage_script(path: str, user: str) -> str:
+    """Traefik skips a resolver whose storage others may read, and serves its default certificate without a word."""
+    quoted = shlex.quote(path)
+    return "\n".join(
+        (
+            f"if [ -e {quoted} ]; then",
+            f"  mode=$(stat -c %a {quoted}); owner=$(stat -c %U {quoted})",
+            f'  [ "$mode" = 600 ] || {{ echo {quoted} has the mode "$mode", for which Traefik skips the resolver:'
+            " make it 600; exit 1; }",
+            f'  [ "$owner" = {shlex.quote(user)} ] || {{ echo {quoted} belongs to "$owner", not to {shlex.quote(user)};'
+            " exit 1; }",
+            "fi",
+        )
+    )
+
+
+def _watched_script(path: str) -> str:
+    """Traefik watches the directory it finds at start; where a link later leads elsewhere it does not notice."""
+    parent = shlex.quote(path.rpartition("/")[0] or "/")
+    return (
+        f"[ ! -h {parent} ] || {{ echo {parent} is a symbolic link, and Traefik would not notice when it changes:"
+        " make it a directory; exit 1; }"
+    )
+
+
 def combined_script(files: Sequence[NamedFile], user: str) -> str:
     """One script that prints ``<index> <why not>`` for each file that is not as it must be: one round trip."""
     return (
@@ -152,5 +184,5 @@ def problems(files: Sequence[NamedFile], output: str) -> list[str]:
     for line in output.splitlines():
         index, _, said = line.partition(" ")
         if index.isdigit() and int(index) < len(files):
-            found.append(f"{files[int(index)].where} names a file, but {said}")
+            found.append(f"{files[int(index)].where}: {said}")
     return found

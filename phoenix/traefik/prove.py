@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from phoenix.errors import RemoteError, TraefikError
 from phoenix.remote import Transport
 from phoenix.remote.http import fetch_http
-from phoenix.traefik import candidate, document, live
+from phoenix.remote.masking import mask
+from phoenix.traefik import candidate, checks, document, live, served
+from phoenix.traefik.asking import Question, ask, questions
+from phoenix.traefik.surroundings import file_problems, port_problems
 
 BOOT_SECONDS = 20.0
 POLL_SECONDS = 0.04
 PORT_ATTEMPTS = 4
-POLLS_WITH_REVISION = 3
-POLLS_WITHOUT_REVISION = 25
+POLLS_TO_SETTLE = 3
+PORTS_TO_ASK = 4
+"""Most entry points of a candidate that get a port of their own, so that they can be asked."""
+
 _BUSY = "address already in use"
+_TLS = "tls: "
 
 
 class _PortBusyError(Exception):
@@ -27,29 +33,44 @@ class _PortBusyError(Exception):
 def prove(
     transport: Transport,
     binary: str,
-    static: Mapping[str, Any],
-    dynamic: Mapping[str, Any] | None,
+    static: Any,
+    dynamic: Any,
     staged: str | None = None,
-) -> None:
-    """Boot a second instance with a candidate and compare its API with what was meant.
+    *,
+    user: str = "root",
+    ask_for: Sequence[str] = (),
+) -> list[str]:
+    """Check a candidate, look at what it would find on the target, then boot a second instance with it.
 
     Args:
         transport: Traefik's container.
-        binary: the installed program.
+        binary: the program that shall run it.
         static: data of ``traefik.yml``.
         dynamic: data of ``dynamic_conf.yml``; None proves the static configuration alone.
         staged: where the dynamic candidate lies on the target; None sends ``dynamic`` there.
+        user: account Traefik runs as; the files it names must be readable for it.
+        ask_for: routers to send a request through, for those of their backends that speak https: whether Traefik
+            can verify a backend shows in a request only.
+
+    Returns:
+        Phrases for what is not as it might be, yet no reason to refuse.
 
     Raises:
-        TraefikError: Traefik refuses the candidate, or would serve something else; with its own words.
+        TraefikError: the candidate is wrong, Traefik refuses it or would serve something else; with its own words.
         RemoteError: the target cannot be reached.
     """
+    wrong = list(checks.static_mistakes(static))
+    if dynamic is not None:
+        wrong += checks.dynamic_mistakes(dynamic, static if isinstance(static, Mapping) else {})
+    wrong = wrong or file_problems(transport, static, dynamic, user)
+    wrong = wrong or ([] if dynamic is not None else port_problems(transport, static))
+    if wrong:
+        raise TraefikError(f"the candidate is refused: {'; '.join(wrong[:5])}")
     for _ in range(PORT_ATTEMPTS):
         try:
-            _prove_once(transport, binary, static, dynamic, staged)
+            return _prove_once(transport, binary, static, dynamic, staged, ask_for)
         except _PortBusyError:
             continue
-        return
     raise TraefikError(
         f"{transport.description}: no free loopback port was found for a candidate instance in {PORT_ATTEMPTS} tries."
     )
@@ -61,11 +82,16 @@ def _prove_once(
     static: Mapping[str, Any],
     dynamic: Mapping[str, Any] | None,
     staged: str | None,
-) -> None:
+    ask_for: Sequence[str],
+) -> list[str]:
     intended = dynamic if dynamic is not None else candidate.minimal_dynamic()
     directory = f"/tmp/phoenix-candidate-{secrets.token_hex(8)}"  # noqa: S108 - unguessable, made with umask 077
-    port = 20000 + secrets.randbelow(12000)
-    candidate_static = document.dump(candidate.candidate_static(static, directory, port))
+    http: Mapping[str, Any] = intended.get("http") or {}
+    routers = https_routers(http, ask_for)[: served.ASK_LIMIT]
+    points = sorted({routers_point(http, name) for name in routers})[:PORTS_TO_ASK]
+    port, *others = (20000 + number for number in secrets.SystemRandom().sample(range(12000), 1 + len(points)))
+    ports = dict(zip(points, others, strict=True))
+    candidate_static = document.dump(candidate.candidate_static(static, directory, port, ports))
     pid = 0
     try:
         transport.run(candidate.write_script(directory, "traefik.yml"), stdin=candidate_static.encode())
@@ -75,31 +101,76 @@ def _prove_once(
         found = _wait(transport, f"http://127.0.0.1:{port}", intended, pid, directory)
         if found:
             said = candidate.words(transport.run(candidate.log_script(directory)).text)
-            said = f"; Traefik says: {said}" if said else ""
+            said = f"; Traefik says: {mask(said)}" if said else ""
             raise TraefikError(f"Traefik would not serve it: {'; '.join(found[:5])}{said}")
+        addresses = {point: f"127.0.0.1:{own}" for point, own in ports.items()}
+        return _ask_backends(transport, http, questions(http.get("routers") or {}, routers, addresses), directory)
     finally:
         transport.run(candidate.stop_script(pid, directory), check=False)
 
 
+def https_routers(http: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """Those of ``names`` whose backend speaks https."""
+    return [name for name in names if served.backend(http, name).startswith("https://") and routers_point(http, name)]
+
+
+def routers_point(http: Mapping[str, Any], name: str) -> str:
+    """The first entry point a router listens on; empty where it names none."""
+    router = (http.get("routers") or {}).get(name) or {}
+    return str(next(iter(router.get("entryPoints") or ()), ""))
+
+
+def _ask_backends(
+    transport: Transport, http: Mapping[str, Any], wanted: Sequence[Question], directory: str
+) -> list[str]:
+    """Send requests through the candidate.
+
+    Raises:
+        TraefikError: Traefik cannot verify a backend's certificate.
+    """
+    replies = ask(transport, wanted)
+    if replies is None:
+        return ["whether Traefik can verify its https backends is not known: install curl or openssl there"]
+    failed = [reply.question.router for reply in replies if served.is_own_500(reply)]
+    if not failed:
+        return []
+    said = [line for line in candidate.lines(transport.run(candidate.log_script(directory)).text) if _TLS in line]
+    if not said:
+        return []  # a backend that broke off is its own matter, and told once the route is live
+    which = "; ".join(f"router {name} cannot verify {served.backend(http, name)}" for name in failed)
+    raise TraefikError(
+        f"Traefik would answer 500: {which}; it says: {'; '.join(said[-3:])}; correct serverName or rootFile of the "
+        "route in phoenix:routes, or set insecureSkipVerify there"
+    )
+
+
 def _wait(transport: Transport, api_url: str, intended: Mapping[str, Any], pid: int, directory: str) -> list[str]:
+    """Poll until all is as intended, or until what differs has settled.
+
+    The API answers before the dynamic file is applied. A refused file is never applied, but Traefik's log says so.
+    """
     deadline = time.monotonic() + BOOT_SECONDS
-    answered = 0
+    settled = 0
     while True:
         found = differences(transport, api_url, intended)
-        if found and not found[0].startswith(_SILENT):
-            answered += 1
-        # The revision comes with all that belongs to it; a file Traefik refuses never shows its revision at all.
-        patience = POLLS_WITHOUT_REVISION if found and found[0].startswith("revision") else POLLS_WITH_REVISION
-        if not found or answered >= patience or time.monotonic() >= deadline:
+        if not found:
+            return []
+        if not found[0].startswith(_SILENT):
+            complained = bool(candidate.lines(transport.run(candidate.log_script(directory)).text))
+            settled += complained or not all(map(_is_absence, found))
+        if settled >= POLLS_TO_SETTLE or time.monotonic() >= deadline:
             return found
         alive = transport.run(candidate.alive_script(pid, directory), check=False)
         if alive.exit_code != 0:
-            if _BUSY in alive.text and api_url.rpartition(":")[2] in alive.text:
+            if _BUSY in alive.text:
                 raise _PortBusyError
-            raise TraefikError(
-                f"Traefik does not start with it: {candidate.words(alive.text) or alive.text.strip()[-300:]}"
-            )
+            said = candidate.words(alive.text) or alive.text.strip()[-300:]
+            raise TraefikError(f"Traefik does not start with it: {mask(said)}")
         time.sleep(POLL_SECONDS)
+
+
+def _is_absence(phrase: str) -> bool:
+    return phrase.startswith("revision ") or phrase.endswith(" is missing")
 
 
 _SILENT = "its API at "
