@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import yaml
 
@@ -21,6 +22,8 @@ from phoenix.portainer import interpolation
 MAXIMUM_TEXT_BYTES = 2 * 1024 * 1024
 MAXIMUM_FILE_BYTES = 500_000
 _MAXIMUM_NODES = 200_000
+
+_KEY_TAGS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"})
 
 #: A service that carries this extension gets the stack's files; needed where the stack has several services.
 FILES_KEY = "x-phoenix-files"
@@ -38,8 +41,8 @@ _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
-    ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
-    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
+    ("int", r"^(?:[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[1-9][0-9]*(?=[eE]))(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
     ("merge", r"^<<$", ["<"]),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
@@ -129,40 +132,38 @@ def with_files(text: str, files: Sequence[StackFile]) -> str:
     services = _child(document, "services")
     if not isinstance(services, yaml.MappingNode):
         raise ComposeError("has no services to give the stack's files to: add 'services:'.")
+    services = _own(document, "services", services)
     configs = _child(document, "configs")
-    if not isinstance(configs, yaml.MappingNode):
-        _remove(document, "configs")
-        configs = _mapping()
-        document.value.append((_text("configs"), configs))
+    configs = _own(document, "configs", configs if isinstance(configs, yaml.MappingNode) else _mapping())
     for file in files:
         digest = hashlib.sha256(f"{file.destination}\n{file.content}".encode()).hexdigest()
         name = f"phoenix-{digest[:16]}"
         if _child(configs, name) is None:
             content = _text(interpolation.escape(file.content), style="|")
             configs.value.append((_text(name), _mapping((_text("content"), content))))
-        for service in _receivers(services, file):
+        for receiver, node in _receivers(services, file):
+            service = _own(services, receiver, node)
             listed = _child(service, "configs")
-            if not isinstance(listed, yaml.SequenceNode):
-                _remove(service, "configs")
-                listed = yaml.SequenceNode("tag:yaml.org,2002:seq", [], flow_style=False)
-                service.value.append((_text("configs"), listed))
+            empty = yaml.SequenceNode("tag:yaml.org,2002:seq", [], flow_style=False)
+            listed = _own(service, "configs", listed if isinstance(listed, yaml.SequenceNode) else empty)
             entry = _mapping((_text("source"), _text(name)), (_text("target"), _text(file.destination)))
             listed.value.append(entry)
     written: str = yaml.serialize(document, Dumper=_Dumper, width=4096, allow_unicode=True)
     return written
 
 
-def _receivers(services: yaml.MappingNode, file: StackFile) -> list[yaml.MappingNode]:
+def _receivers(services: yaml.MappingNode, file: StackFile) -> list[tuple[str, yaml.MappingNode]]:
+    """The services that get a file, by name."""
     named = {key.value: node for key, node in services.value if isinstance(node, yaml.MappingNode)}
     if file.service is not None:
         if file.service not in named:
             raise ComposeError(f"has no service {file.service!r} for the file {file.destination}: name one of it.")
-        return [named[file.service]]
-    marked = [node for node in named.values() if _is_true(_child(node, FILES_KEY))]
+        return [(file.service, named[file.service])]
+    marked = [(name, node) for name, node in named.items() if _is_true(_child(node, FILES_KEY))]
     if marked:
         return marked
     if len(named) == 1:
-        return list(named.values())
+        return list(named.items())
     raise ComposeError(
         f"has {len(named)} services ({', '.join(sorted(named))}), and it is not said which gets the stack's file "
         f"{file.destination}: put '{FILES_KEY}: true' into each service that gets the stack's files."
@@ -182,12 +183,30 @@ def _text(value: str, style: str | None = None) -> yaml.ScalarNode:
 
 
 def _child(mapping: yaml.MappingNode, name: str) -> yaml.Node | None:
-    found: yaml.Node | None = next((node for key, node in mapping.value if key.value == name), None)
-    return found
+    """The value of a key: the mapping's own, else one that it merges in (``<<``)."""
+    own: yaml.Node | None = next((node for key, node in mapping.value if key.value == name), None)
+    if own is not None:
+        return own
+    for key, node in mapping.value:
+        if key.value == "<<":
+            for merged in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+                found = _child(merged, name) if isinstance(merged, yaml.MappingNode) else None
+                if found is not None:
+                    return found
+    return None
 
 
-def _remove(mapping: yaml.MappingNode, name: str) -> None:
-    mapping.value[:] = [(key, node) for key, node in mapping.value if key.value != name]
+N = TypeVar("N", yaml.MappingNode, yaml.SequenceNode)
+
+
+def _own(parent: yaml.MappingNode, name: str, node: N) -> N:
+    """A copy of a child that is the parent's alone: where an alias shares it, others must not change with it."""
+    copy = type(node)(node.tag, list(node.value), flow_style=node.flow_style)
+    others: list[tuple[yaml.Node, yaml.Node]] = [(key, value) for key, value in parent.value if key.value != name]
+    position: int = next((at for at, (key, _) in enumerate(parent.value) if key.value == name), len(others))
+    key = parent.value[position][0] if position < len(parent.value) else _text(name)
+    parent.value[:] = [*others[:position], (key, copy), *others[position:]]
+    return copy
 
 
 def _graph(text: str) -> yaml.Node:
@@ -220,8 +239,8 @@ def _size(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise ComposeError(f"has a key that is no text in line {key.start_mark.line + 1}: correct it.")
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in _KEY_TAGS:
+                raise ComposeError(f"has a key that is no text in line {key.start_mark.line + 1}: put it in quotes.")
             if key.value in seen and key.value != "<<":
                 line = key.start_mark.line + 1
                 raise ComposeError(f"has the key {key.value!r} twice (again in line {line}): remove one of them.")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from phoenix.portainer import interpolation
+from phoenix.portainer import compose_shapes, interpolation
 from phoenix.portainer.interpolation import Findings
 
 _TOP = frozenset({"name", "version", "services", "networks", "volumes", "configs", "secrets", "include", "models"})
@@ -19,25 +19,8 @@ _IMAGE = re.compile(
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,})?"
 )
 _SERVICE = re.compile(r"[a-zA-Z0-9._-]+")
-_SHAPES: dict[str, tuple[type, ...]] = {
-    "ports": (list,),
-    "volumes": (list,),
-    "environment": (dict, list),
-    "labels": (dict, list),
-    "networks": (dict, list),
-    "depends_on": (dict, list),
-    "configs": (list,),
-    "secrets": (list,),
-    "expose": (list,),
-    "healthcheck": (dict,),
-    "deploy": (dict,),
-    "command": (str, list, type(None)),
-    "entrypoint": (str, list, type(None)),
-    "restart": (str,),
-    "container_name": (str,),
-}
-_SHAPE_NAMES: dict[type, str] = {list: "list", dict: "mapping", str: "text", type(None): "nothing"}
-_RESTARTS = re.compile(r"no|always|unless-stopped|on-failure(:[0-9]+)?")
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_CONTENT_KEYS = ("file", "environment", "content", "external")
 
 
 @dataclass(frozen=True)
@@ -88,7 +71,8 @@ def examine(data: Mapping[str, object], variables: Mapping[str, str]) -> Examina
         if substituted.get(key):
             outcome.mistakes.append(f"uses {key!r}, but Portainer gets this one text only: put it all into one file.")
     declared = {key: _names(substituted, key, outcome) for key in ("networks", "volumes", "configs", "secrets")}
-    _external_files(substituted, outcome)
+    _heads(substituted, outcome)
+    _contents(substituted, outcome)
     services = substituted.get("services")
     if not isinstance(services, dict) or not services:
         outcome.mistakes.append("has no services: add at least one under 'services:'.")
@@ -96,6 +80,9 @@ def examine(data: Mapping[str, object], variables: Mapping[str, str]) -> Examina
     for name, service in services.items():
         _service(str(name), service, services, declared, outcome)
     _unique_container_names(services, outcome)
+    circle = _circle(services)
+    if circle:
+        outcome.mistakes.append(f"has services that depend on each other ({', '.join(circle)}): break the circle.")
     return outcome
 
 
@@ -139,18 +126,38 @@ def _names(data: Mapping[str, object], key: str, outcome: Examination) -> set[st
     if not isinstance(value, dict):
         outcome.mistakes.append(f"has {key!r} that is not a mapping of names: correct it.")
         return set()
+    outcome.mistakes += compose_shapes.section_faults(key, value)
     return {str(name) for name in value}
 
 
-def _external_files(data: Mapping[str, object], outcome: Examination) -> None:
+def _contents(data: Mapping[str, object], outcome: Examination) -> None:
+    """Configs and secrets have to come from somewhere, and not from a file beside the text."""
     for key in ("configs", "secrets"):
         section = data.get(key)
         for name, value in section.items() if isinstance(section, dict) else ():
-            if isinstance(value, dict) and "file" in value:
+            given = [source for source in _CONTENT_KEYS if isinstance(value, dict) and source in value]
+            if "file" in given:
                 outcome.mistakes.append(
-                    f"takes {key}.{name} from a file, which Portainer does not get: use 'content:', or the stack's "
-                    "files in the inventory."
+                    f"takes {key}.{name} from a file, which Portainer does not get: use 'content:' or 'environment:', "
+                    "or the stack's files in the inventory."
                 )
+            elif len(given) != 1:
+                found = " and ".join(given) or "nothing"
+                outcome.mistakes.append(
+                    f"gives {key}.{name} {found}: give it one of content, environment and external."
+                )
+
+
+def _heads(data: Mapping[str, object], outcome: Examination) -> None:
+    """``name`` and ``version``."""
+    name, version = data.get("name"), data.get("version")
+    if "name" in data and not (isinstance(name, str) and _PROJECT.fullmatch(name)):
+        outcome.mistakes.append(
+            f"has the name {name!r}, which may hold only lower-case letters, digits, hyphens and underscores: correct "
+            "or remove it; Portainer gives the stack's own."
+        )
+    if "version" in data and not isinstance(version, str):
+        outcome.mistakes.append(f"has the version {version!r} that is not in quotes: remove it, it has no meaning.")
 
 
 class _ServiceChecks:
@@ -166,32 +173,31 @@ class _ServiceChecks:
 
     def own_values(self) -> None:
         service = self.service
-        image, restart = service.get("image"), service.get("restart")
+        image = service.get("image")
         if not _SERVICE.fullmatch(self.name):
             self.wrong("whose name may hold only letters, digits, dots, hyphens and underscores: rename it.")
         if "build" in service:
             self.wrong("that is built, but Portainer gets no build context: build the image first and name it.")
-        elif not isinstance(image, str) or not image:
+        elif "provider" not in service and not image:
             self.wrong("without an image: add 'image:'.")
-        elif not _IMAGE.fullmatch(image):
+        elif isinstance(image, str) and not _IMAGE.fullmatch(image):
             self.wrong(f"with the image {image!r}, which is no image reference: use [registry/]name[:tag].")
-        for key, shapes in _SHAPES.items():
-            if key in service and not isinstance(service[key], shapes):
-                wanted = " or ".join(_SHAPE_NAMES[shape] for shape in shapes)
-                self.wrong(f"whose {key!r} is not a {wanted}: correct it.")
-        if isinstance(restart, str) and not _RESTARTS.fullmatch(restart):
-            self.wrong(f"with the restart policy {restart!r}: use no, always, on-failure[:N] or unless-stopped.")
-        extends = service.get("extends")
-        if isinstance(extends, dict) and "file" in extends:
-            self.wrong("that extends another file, which Portainer does not get: put it all into one file.")
+        for fault in compose_shapes.faults(service):
+            self.wrong(fault)
 
     def references(self, services: Mapping[str, object], declared: Mapping[str, set[str]]) -> None:
         service = self.service
+        extends = service.get("extends")
+        if isinstance(extends, dict) and "file" in extends:
+            self.wrong("that extends another file, which Portainer does not get: put it all into one file.")
+        base = extends.get("service") if isinstance(extends, dict) else extends
+        if isinstance(base, str) and base not in services:
+            self.wrong(f"that extends {base!r}, which is no service: correct it.")
         for key, kind in (("networks", "network"), ("configs", "config"), ("secrets", "secret")):
             for used in _references(service.get(key)):
                 if used not in declared[key] and not (key == "networks" and used == "default"):
                     self.wrong(f"with the {kind} {used!r}, which is not under '{key}:': add it there.")
-        for used in _references(service.get("depends_on")):
+        for used in _dependencies(service):
             if used not in services:
                 self.wrong(f"that depends on {used!r}, which is no service: correct it.")
         for source in _volume_sources(service.get("volumes")):
@@ -234,6 +240,37 @@ def _service(
         wanted=not service.get("profiles") and _replicas(service) != 0,
         stays_up=service.get("restart") in {"always", "unless-stopped"},
     )
+
+
+def _dependencies(service: Mapping[str, object]) -> Iterator[str]:
+    """The services that have to be there for this one: by depends_on, links, volumes_from and shared namespaces."""
+    depends = service.get("depends_on")
+    if isinstance(depends, dict | list):
+        yield from (str(name) for name in depends)
+    for key in ("links", "volumes_from"):
+        listed = service.get(key)
+        for item in listed if isinstance(listed, list) else ():
+            if isinstance(item, str) and not item.startswith("container:"):
+                yield item.partition(":")[0]
+    for key in ("network_mode", "ipc", "pid"):
+        mode = service.get(key)
+        if isinstance(mode, str) and mode.startswith("service:"):
+            yield mode.removeprefix("service:")
+
+
+def _circle(services: Mapping[str, object]) -> list[str]:
+    """Services that depend on each other in a circle; empty where there is none."""
+    waits = {
+        str(name): [used for used in _dependencies(service) if used in services]
+        for name, service in services.items()
+        if isinstance(service, dict)
+    }
+    while True:
+        free = [name for name, used in waits.items() if not any(other in waits for other in used)]
+        if not free:
+            return sorted(waits)
+        for name in free:
+            del waits[name]
 
 
 def _references(value: object) -> Iterator[str]:

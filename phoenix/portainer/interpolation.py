@@ -2,7 +2,7 @@
 
 Source: https://docs.docker.com/reference/compose-file/interpolation/. ``$$`` is a literal dollar sign; ``$NAME``,
 ``${NAME}``, ``${NAME:-default}``, ``${NAME:?message}`` and ``${NAME:+other}`` (each also without the colon) are
-substituted; any other dollar sign makes Compose refuse the file.
+substituted; other braces behind a dollar sign make Compose refuse the file; other dollar signs stay.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Findings:
     Attributes:
         unset: names without value and default: Compose puts an empty text there.
         required: names that ``${NAME:?…}`` demands and that have no value.
-        invalid: the first characters of each dollar sign that Compose refuses.
+        invalid: the first characters of each ``${`` that Compose refuses.
     """
 
     unset: list[str] = field(default_factory=list)
@@ -59,7 +59,8 @@ def substitute(text: str, variables: Mapping[str, str], findings: Findings, dept
             parts.append(_plain(found.group(), variables, findings))
             at = found.end()
         else:
-            findings.invalid.append(text[dollar : dollar + 24])
+            # A dollar sign before anything else stands for itself.
+            parts.append("$")
             at = dollar + 1
     parts.append(text[at:])
     return "".join(parts)
@@ -72,14 +73,20 @@ def escape(text: str) -> str:
 
 def _closing(text: str, start: int) -> int:
     """Where the brace closes that opened before ``start``; -1 where it does not."""
-    depth = 1
-    for index in range(start, len(text)):
-        if text[index] == "{" and text[index - 1] == "$":
+    depth, at = 1, start
+    while at < len(text):
+        if text.startswith("$$", at):
+            at += 2
+            continue
+        if text.startswith("${", at):
             depth += 1
-        elif text[index] == "}":
+            at += 2
+            continue
+        if text[at] == "}":
             depth -= 1
             if depth == 0:
-                return index
+                return at
+        at += 1
     return -1
 
 
