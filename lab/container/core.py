@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.container import cgroups, host, machines, mounts, network, rootfs, settings, state, workstation
+from lab.container import cgroups, change, host, machines, mounts, network, rootfs, settings, state, workstation
 from lab.container.errors import ContainerLabDownError, ContainerLabError
 from lab.container.host import Report
 from lab.container.machines import RUNTIME, Runtime
@@ -40,7 +40,8 @@ def up(
 ) -> dict[str, Any]:
     """Start the lab and write ``settings.yaml``, ``inventory/`` and the keys below ``directory``.
 
-    A lab that already runs from this directory is left as it is; what a killed one left behind is removed first.
+    A lab that already runs from this directory is kept, and its backends follow a changed inventory; what a killed
+    one left behind is removed first.
 
     Args:
         directory: made where missing.
@@ -69,6 +70,7 @@ def up(
         known = state.read(runtime)
         if known is not None and state.running(known):
             if known["directory"] == str(directory):
+                change.apply(runtime, plan, directory, known, report)
                 return settings.read(directory)
             if state.wanted(known):
                 raise ContainerLabError(

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.container import cgroups, mounts
 from lab.container.errors import ContainerLabError
@@ -25,6 +26,12 @@ from lab.container.processes import Process, identify, spawn, wait_until
 RUNTIME = Path("/run/phoenix-lab")
 BOOT_SECONDS = 90.0
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+# $0: the new root; $1: the directory with the lab's state; then the program.
+_CHROOT = (
+    'cd "$0" && mount -t proc proc proc && mount --rbind /dev dev && mount --rbind /sys sys && '
+    'mkdir -p run/phoenix-lab && mount --bind "$1" run/phoenix-lab && hostname -F etc/hostname && '
+    'shift && exec chroot . "$@"'
+)
 # $1: where a start after a stop is asked for; $2: text that moves a shell into the guest's cgroups; then nspawn.
 # Nspawn ends with 133 when the guest reboots, so that whoever keeps its cgroup starts it again (systemd-nspawn(1)).
 _KEEP = """
@@ -159,6 +166,32 @@ class Boot:
         lines = self._runtime.log(self._guest).read_text(errors="replace").strip().splitlines() or ["nothing was said"]
         cause = "ended while booting" if not self.process.children() else f"was not ready within {seconds:g} s"
         raise ContainerLabError(f"guest {self._guest} {cause}: {lines[-1]}")
+
+
+def launch(
+    runtime: Runtime,
+    name: str,
+    guest: str,
+    root: Path | None,
+    argv: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Start a process in a guest's namespace; with another root, also in a mount namespace of its own.
+
+    Returns:
+        Its record in the state file.
+    """
+    enter = ["nsenter", f"--net={NAMESPACES / runtime.network.namespace(guest)}"]
+    if root is not None:
+        isolate = ["unshare", "--mount", "--uts", "--propagation=private", "/bin/sh", "-c", _CHROOT]
+        enter += [*isolate, str(root), str(runtime.directory / "guests")]
+    process = spawn(
+        [*enter, *argv],
+        cgroups=runtime.groups(name),
+        log=runtime.log(name),
+        env={**_ENVIRONMENT, **(environment or {})},
+    )
+    return {"name": name, "pid": process.pid, "started": process.started, "booted": False}
 
 
 def leader(keeper: Process) -> int | None:

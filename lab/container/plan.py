@@ -22,6 +22,7 @@ FILES = (
 BUILT_IN = Path(__file__).with_name("inventory")
 PUBLIC_AUTHORITY = "acme.public-ca.test"
 REGISTRY = "registry-1.docker.io"
+BACKENDS = "lxcs"
 
 Role = Literal["gateway", "traefik", "authority", "portainer", "agent"]
 
@@ -101,8 +102,7 @@ class Plan:
         """Short name of each namespace → its addresses."""
         spaces = {machine.number: [machine.address] for machine in self.machines}
         spaces |= {"hv": [self.hypervisor], "inet": [self.internet]}
-        if self.backends:
-            spaces["lxcs"] = sorted({backend.address for backend in self.backends})
+        spaces[BACKENDS] = sorted({backend.address for backend in self.backends})
         return spaces
 
     def gateway_names(self) -> list[str]:

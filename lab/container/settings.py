@@ -121,11 +121,7 @@ def write(
 ) -> None:
     """Write everything below the directory; secrets with mode 0600 from the start."""
     directory.mkdir(parents=True, exist_ok=True)
-    inventory = directory / "inventory"
-    if inventory.resolve() != plan.source.resolve():
-        shutil.copytree(plan.source, inventory, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*plan.texts))
-    for name, text in plan.texts.items():
-        _put(inventory / name, text, 0o644)
+    write_inventory(directory, plan)
     addresses = {machine.number: machine.address for machine in plan.machines} | {"hv": plan.hypervisor}
     known = "".join(f"{addresses[key]} {pair.public}\n" for key, pair in host_keys.items())
     _put(directory / "known_hosts", known, 0o644)
@@ -141,6 +137,15 @@ def write(
         _put(directory / f"{name}-root.crt", text, 0o644)
     # Last: whoever finds the settings finds everything they name.
     _put(directory / "settings.yaml", _HEADER + yaml.safe_dump(dict(result), sort_keys=False), 0o600)
+
+
+def write_inventory(directory: Path, plan: Plan) -> None:
+    """Write the inventory with the lab's addresses, and whatever else lies beside it."""
+    inventory = directory / "inventory"
+    if inventory.resolve() != plan.source.resolve():
+        shutil.copytree(plan.source, inventory, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*plan.texts))
+    for name, text in plan.texts.items():
+        _put(inventory / name, text, 0o644)
 
 
 def read(directory: Path) -> dict[str, Any]:

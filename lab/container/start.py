@@ -9,27 +9,31 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lab.container import images, machines, network, power, roles, services, settings, state, workstation
+from lab.container import (
+    backend_process,
+    guest_config,
+    images,
+    machines,
+    network,
+    power,
+    roles,
+    services,
+    settings,
+    state,
+    workstation,
+)
 from lab.container.authorities import READY_SECONDS, add_name, issuing_root, listens
 from lab.container.certificates import Authority
 from lab.container.errors import ContainerLabError
 from lab.container.host import Report
 from lab.container.keys import KeyPair, generate
 from lab.container.machines import Boot, Runtime
-from lab.container.network import NAMESPACES
-from lab.container.plan import PUBLIC_AUTHORITY, REGISTRY, Backend, Machine, Plan
-from lab.container.processes import identify, run, spawn, wait_until
+from lab.container.plan import BACKENDS, PUBLIC_AUTHORITY, REGISTRY, Machine, Plan
+from lab.container.processes import identify, run, wait_until
 from lab.container.rootfs import Layers
 
 ROOT_FILE = "/etc/step-ca/ssl/phoenix_root_ca.crt"
 _TRUST_STORE = "/etc/ssl/certs/ca-certificates.crt"
-# $0: the new root; $1: the directory with the lab's state; then the program.
-_CHROOT = (
-    'cd "$0" && mount -t proc proc proc && mount --rbind /dev dev && mount --rbind /sys sys && '
-    'mkdir -p run/phoenix-lab && mount --bind "$1" run/phoenix-lab && hostname -F etc/hostname && '
-    'shift && exec chroot . "$@"'
-)
-_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 class Start:
@@ -59,7 +63,8 @@ class Start:
             self._prepare(machine)
             boots.append(self._boot(machine))
         self._hypervisor()
-        self._backends()
+        if plan.backends:
+            self.guests[BACKENDS] = backend_process.launch(runtime, plan)
         if self.layers.docker is not None:
             self._registry()
         self._save()
@@ -120,32 +125,12 @@ class Start:
         self._process("hv", "hv", root, ["/usr/sbin/sshd", "-D", "-e"])
         self.guests["hv"] |= {"name": "hypervisor", "address": self.plan.hypervisor}
 
-    def _backends(self) -> None:
-        if not self.plan.backends:
-            return
-        configuration = self.runtime.directory / "backends.json"
-        configuration.write_text(services.backends(self.plan))
-        script = Path(machines.__file__).with_name("backends.py")
-        self._process("lxcs", "lxcs", None, [sys.executable, "-I", str(script), str(configuration)])
-
     def _process(
         self, name: str, guest: str, root: Path | None, argv: Sequence[str], environment: dict[str, str] | None = None
     ) -> None:
-        """Start a process in a namespace, with another root and a mount namespace of its own where one is given."""
-        enter = ["nsenter", f"--net={NAMESPACES / self.runtime.network.namespace(guest)}"]
-        if root is not None:
-            isolate = ["unshare", "--mount", "--uts", "--propagation=private", "/bin/sh", "-c", _CHROOT]
-            enter += [*isolate, str(root), str(state.path(self.runtime).parent)]
-        process = spawn(
-            [*enter, *argv],
-            cgroups=self.runtime.groups(name),
-            log=self.runtime.log(name),
-            env={**_ENVIRONMENT, **(environment or {})},
-        )
-        address = self.plan.namespaces()[guest][0]
-        self.guests[name] = {
-            "name": name, "address": address, "pid": process.pid, "started": process.started, "booted": False,
-        }  # fmt: skip
+        """Start a process in a guest's namespace."""
+        self.guests[name] = machines.launch(self.runtime, name, guest, root, argv, environment)
+        self.guests[name]["address"] = self.plan.namespaces()[guest][0]
 
     def _prepare(self, machine: Machine) -> None:
         """Mount a guest's root and write what makes it this guest."""
@@ -188,7 +173,7 @@ class Start:
         boot = Boot(self.runtime, machine.number, vm=machine.kind == "vm", binds=binds)
         self.guests[machine.number] = {
             "name": machine.name, "address": machine.address, "kind": machine.kind, "booted": True,
-            "pid": boot.process.pid, "started": boot.process.started, "config": _guest_config(machine),
+            "pid": boot.process.pid, "started": boot.process.started, "config": guest_config.of(machine),
             "layers": [str(layer) for layer in self.stacked[machine.number]],
             "data": [source.name for source in binds],
         }  # fmt: skip
@@ -248,10 +233,6 @@ class Start:
 
     def _save(self) -> None:
         owner = None if self.owner is None else {"pid": self.owner.pid, "started": self.owner.started}
-        stubs = {
-            backend.number: {"name": backend.name, "kind": "lxc", "stub": True, "config": _guest_config(backend)}
-            for backend in self.plan.backends
-        }
         state.write(
             self.runtime,
             {
@@ -259,33 +240,6 @@ class Start:
                 "network": self.runtime.network.prefix,
                 "owner": owner,
                 "guests": self.guests,
-                "stubs": stubs,
+                "stubs": guest_config.stubs(self.plan),
             },
         )
-
-
-def _guest_config(guest: Machine | Backend) -> dict[str, str]:
-    """What ``pct config`` or ``qm config`` says of a guest."""
-    network_config, number = guest.settings.get("network_config") or {}, guest.number
-    bridge, gateway = network_config.get("bridge", "vmbr0"), network_config.get("gw", "")
-    common = {
-        "cores": str(guest.settings.get("cores", 1)),
-        "memory": str(guest.settings.get("memory_mb", 512)),
-        "onboot": str(int(bool(guest.settings.get("start_at_boot")))),
-    }
-    if isinstance(guest, Machine) and guest.kind == "vm":
-        return common | {
-            "agent": "1",
-            "ipconfig0": f"ip={guest.address}/24,gw={gateway}",
-            "name": guest.name,
-            "net0": f"virtio,bridge={bridge}",
-            "ostype": "l26",
-        }
-    return common | {
-        "arch": "amd64",
-        "hostname": guest.name,
-        "net0": f"name=eth0,bridge={bridge},gw={gateway},ip={guest.address}/24,type=veth",
-        "ostype": "debian",
-        "rootfs": f"{guest.settings.get('storage_pool', 'local')}:subvol-{number}-disk-0",
-        "swap": "0",
-    }

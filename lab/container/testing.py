@@ -100,7 +100,7 @@ class ContainerLab:
         return self._tool("qm", arguments, stdin)
 
     def _tool(self, name: str, arguments: Sequence[str], stdin: bytes) -> subprocess.CompletedProcess[bytes]:
-        argv = [str(self.directory / "bin" / name), *arguments]
+        argv = [str(self.tools / name), *arguments]
         return subprocess.run(argv, input=stdin, capture_output=True, timeout=120, check=False)
 
     def ssh(self, address: str, script: str, *, user: str = "root", jump: str | None = None) -> list[str]:
@@ -112,6 +112,43 @@ class ContainerLab:
             # -J would not hand our options on to the first hop.
             through = ["-o", "ProxyCommand=" + shlex.join(["ssh", *options, "-W", "%h:%p", f"root@{jump}"])]
         return ["ssh", *options, *through, f"{user}@{address}", script]
+
+    def connection(self, name: str) -> dict[str, Any]:
+        """A connection in the shape of the stack configuration.
+
+        Args:
+            name: ``ssh``, ``ssh-sudo``, ``ssh-jump``, ``pct`` and ``pct-over-ssh`` to Traefik's container, ``qm`` and
+                ``qm-over-ssh`` to the agent's VM. ``pct`` and ``qm`` are found on PATH: see :attr:`tools`.
+        """
+        ssh = dict(self.settings["traefik"]["connection"])
+        hypervisor = {**ssh, "host": self.plan.hypervisor, "hostKey": self.host_key(self.plan.hypervisor)}
+        match name:
+            case "ssh":
+                return ssh
+            case "ssh-sudo":
+                return {**ssh, "user": "phoenix_user", "sudo": True}
+            case "ssh-jump":
+                return {**ssh, "jump": {key: value for key, value in hypervisor.items() if key != "transport"}}
+            case "pct" | "qm":
+                return {"transport": name, "guest": int(self.number("traefik" if name == "pct" else "agent"))}
+            case "pct-over-ssh" | "qm-over-ssh":
+                role: Role = "traefik" if name.startswith("pct") else "agent"
+                return {**hypervisor, "transport": name, "guest": int(self.number(role))}
+            case _:
+                raise ValueError(name)
+
+    @property
+    def tools(self) -> Path:
+        """The directory with ``pct`` and ``qm``, for PATH."""
+        return self.directory / "bin"
+
+    def host_key(self, address: str) -> str:
+        """Public host key line of an address."""
+        for line in (self.directory / "known_hosts").read_text(encoding="utf-8").splitlines():
+            known, _, key = line.partition(" ")
+            if known == address:
+                return key
+        raise ValueError(address)
 
     def get(
         self, hostname: str, path: str = "/", *, via: Role = "gateway", roots: str | None = None, tls: bool = True

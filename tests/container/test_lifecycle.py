@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,10 +16,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.container import cgroups, core, host, state
+from lab.container import cgroups, client, core, host, state
 from lab.container.errors import ContainerLabDownError, ContainerLabError
 from lab.container.machines import Runtime
 from lab.container.network import Network
+from lab.container.plan import BUILT_IN
 from lab.container.processes import identify, wait_until
 
 pytestmark = pytest.mark.container
@@ -74,6 +76,41 @@ def test_up_again_from_the_same_directory_changes_nothing(directory: Path) -> No
     assert (directory / "settings.yaml").read_bytes() == settings
     assert stat.S_IMODE((directory / "settings.yaml").stat().st_mode) == 0o600
     assert yaml.safe_load(settings)["traefik"]["connection"]["host"] == f"{NETWORK}.12"
+
+
+def test_backends_follow_a_changed_inventory(directory: Path, tmp_path: Path) -> None:
+    inventory = Path(shutil.copytree(BUILT_IN, tmp_path / "inventory"))
+    path = inventory / "phoenix_lxc_configs.json"
+
+    def start() -> None:
+        core.up(directory, inventory, network_prefix=NETWORK, docker=False, owner=os.getpid())
+
+    def service(octet: int, port: int) -> str | None:
+        try:
+            return str(client.get("x", address=f"{NETWORK}.{octet}", port=port, tls=False, timeout=3).json()["service"])
+        except OSError:
+            return None
+
+    start()
+    pids = {number: guest["pid"] for number, guest in core.status(directory)["guests"].items()}
+    data = json.loads(path.read_text())
+    data["lxc_configs"]["930"] = {"name": "wiki", "network_config": {"ip": "198.18.10.170/24"}, "ports": ["8070:8070"]}
+    data["lxc_configs"]["801"]["ports"] = ["9000:8001"]
+    del data["lxc_configs"]["914"]
+    path.write_text(json.dumps(data))
+    start()
+    assert wait_until(lambda: service(170, 8070) == "wiki", 20)
+    assert service(141, 8001) == "embedding"
+    assert service(141, 8000) is None
+    assert service(155, 11434) is None
+    assert "wiki" in (directory / "inventory" / path.name).read_text()
+    after = {number: guest["pid"] for number, guest in core.status(directory)["guests"].items()}
+    assert after.pop("lxcs") != pids.pop("lxcs")
+    assert after == pids, "the guests stayed as they were"
+    data["lxc_configs"]["102"]["network_config"]["ip"] = "198.18.10.99/24"
+    path.write_text(json.dumps(data))
+    with pytest.raises(ContainerLabError, match="guest 102 was added, removed, renamed or moved"):
+        start()
 
 
 def test_a_network_in_use_is_refused_with_its_owner(directory: Path, tmp_path: Path) -> None:
