@@ -9,7 +9,7 @@ from phoenix.errors import CommandError, UnreachableError
 from phoenix.remote import loop
 from phoenix.remote.carriers import Carrier, LocalCarrier
 from phoenix.remote.connection import IN_GUEST, OVER_SSH, Connection
-from phoenix.remote.streams import OUTPUT_LIMIT, RawAnswer, Sink, Stream
+from phoenix.remote.streams import OUTPUT_LIMIT, LostError, RawAnswer, Sink, Stream
 from phoenix.remote.transport import (
     TIME_LIMIT_EXIT_CODE,
     Completed,
@@ -50,7 +50,13 @@ class ShellTransport(ContextManaged):
         if self.connection.transport != "local":
             if self._workers is None:
                 self._workers = Workers(self._start, self.connection.connect_timeout, self._not_entered)
-            answer = await self._workers.run(script, stdin, limit, here)
+            try:
+                answer = await self._workers.run(script, stdin, limit, here)
+            except LostError as error:
+                raise UnreachableError(
+                    f"{self.description} was lost while a command ran ({error}), "
+                    "so it is not known how far it got: run again."
+                ) from None
             if answer is not None:
                 return answer
         answer = await self._carrier.execute(guest_arguments(self.connection, script, limit), stdin, here)

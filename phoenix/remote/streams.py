@@ -28,6 +28,10 @@ class RawAnswer:
     overflowed: bool = False
 
 
+class LostError(Exception):
+    """A command ended without an exit code; the argument is the reason."""
+
+
 class BusyError(Exception):
     """The server opens no further session on this connection, which is alive."""
 

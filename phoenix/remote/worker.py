@@ -14,8 +14,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 
-from phoenix.errors import UnreachableError
-from phoenix.remote.streams import BusyError, Output, RawAnswer, Sink, Stream
+from phoenix.remote.streams import BusyError, LostError, Output, RawAnswer, Sink, Stream
 from phoenix.remote.wrapping import MARK, NO_WORKER, format_seconds
 
 WORKER_LIMIT = 8
@@ -27,7 +26,7 @@ PATIENCE = 0.05
 ALIVE_SECONDS = 5.0
 """Seconds that a worker has for a sign of life."""
 
-IDLE_SECONDS = 2.0
+IDLE_SECONDS = 0.25
 """A worker that was idle for longer is asked for a sign of life before it gets a script."""
 
 
@@ -81,7 +80,7 @@ class Worker:
         """Run one script; a worker that was killed for it, or was lost, is over afterwards.
 
         Raises:
-            UnreachableError: it was lost before the script ended.
+            LostError: it was lost before the script ended.
         """
         token = secrets.token_hex(8)
         encoded = script.encode()
@@ -107,7 +106,7 @@ class Worker:
             self.end()
             return RawAnswer(137, out.so_far(), err.so_far(), timed_out=timed_out, overflowed=overflowed)
         if not (out.complete() and err.complete()):
-            raise UnreachableError(self.output.reason or "the shell there ended")
+            raise LostError(self.output.reason or "the shell there ended")
         self._used = time.monotonic()
         return RawAnswer(out.exit_code, out.so_far(), err.so_far())
 
@@ -181,7 +180,8 @@ class Workers:
             None where the target cannot have workers.
 
         Raises:
-            UnreachableError: the target cannot be reached, or was lost while the script ran.
+            UnreachableError: the target cannot be reached.
+            LostError: it was lost while the script ran.
         """
         worker = await self._take()
         if worker is None:

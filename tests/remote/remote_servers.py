@@ -204,7 +204,7 @@ def sshd_problem() -> str | None:
 
 
 @contextlib.contextmanager
-def openssh_server(keys: Keys, directory: Path, environment: dict[str, str]) -> Iterator[int]:
+def openssh_server(keys: Keys, directory: Path, environment: dict[str, str], more: str = "") -> Iterator[int]:
     """Run OpenSSH's sshd on a free loopback port; yields the port."""
     sshd = find_sshd()
     assert sshd is not None
@@ -213,7 +213,7 @@ def openssh_server(keys: Keys, directory: Path, environment: dict[str, str]) -> 
     configuration.write_text(
         f"ListenAddress 127.0.0.1:{port}\nHostKey {keys.host_file}\nAuthorizedKeysFile {keys.authorized}\n"
         "StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\n"
-        f"PermitRootLogin prohibit-password\nPidFile none\nSetEnv PATH={environment['PATH']}\n"
+        f"PermitRootLogin prohibit-password\nPidFile none\nSetEnv PATH={environment['PATH']}\n{more}\n"
     )
     log = directory / "sshd.log"
     with log.open("wb") as output:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -257,6 +259,13 @@ def test_openssh_takes_many_commands_at_once(make_connection) -> None:
     assert results == [f"{number}\n".encode() for number in range(40)]
 
 
+@pytest.fixture
+def _every_worker_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if some time had gone by since its last command."""
+    monkeypatch.setattr("phoenix.remote.worker.IDLE_SECONDS", -1.0)
+
+
+@pytest.mark.usefixtures("_every_worker_is_asked")
 def test_a_connection_that_died_is_made_anew(server: AsyncsshServer, ssh_data: dict) -> None:
     transport = open_transport(Connection.parse(ssh_data))
     assert transport.run("echo 1").stdout == b"1\n"
@@ -266,13 +275,29 @@ def test_a_connection_that_died_is_made_anew(server: AsyncsshServer, ssh_data: d
     assert server.logins == before + 1
 
 
+def test_a_connection_that_dies_this_very_moment(server: AsyncsshServer, ssh_data: dict, tmp_path: Path) -> None:
+    """Whether the command ran cannot be known then; it must not run twice."""
+    transport = open_transport(Connection.parse(ssh_data))
+    log = tmp_path / "log"
+    for number in range(20):
+        transport.run("true")
+        server.drop()
+        with contextlib.suppress(UnreachableError):
+            transport.run(f"echo {number} >>{log}")
+    lines = log.read_text().split() if log.exists() else []
+    assert len(lines) == len(set(lines))
+
+
+@pytest.mark.usefixtures("_every_worker_is_asked")
 def test_a_server_that_was_restarted(server: AsyncsshServer, ssh_data: dict) -> None:
     transport = open_transport(Connection.parse(ssh_data))
     transport.run("true")
     server.stop_listening()
-    with pytest.raises(UnreachableError, match="connection refused"):
-        transport.run("true")
-    server.listen_again()
+    try:
+        with pytest.raises(UnreachableError, match="connection refused"):
+            transport.run("true")
+    finally:
+        server.listen_again()
     assert transport.run("echo back").stdout == b"back\n"
 
 
@@ -292,6 +317,74 @@ def test_a_command_is_never_run_twice(server: AsyncsshServer, ssh_data: dict, tm
         transport.run(f"echo ran >> {log}; sleep 30")
     thread.join()
     assert transport.run(f"cat {log}").stdout == b"ran\n"
+
+
+@pytest.mark.parametrize("name", ["ssh", "pct", "pct-over-ssh"])
+def test_a_worker_that_was_killed_is_replaced(make_connection, tmp_path: Path, name: str) -> None:
+    transport = open_transport(make_connection(name))
+    pid_file = tmp_path / "pid"
+    killer = threading.Thread(target=kill_worker_above, args=(pid_file,))
+    killer.start()
+    with pytest.raises(UnreachableError, match="lost while a command ran"):
+        transport.run(f"echo $$ >{pid_file}.new; mv {pid_file}.new {pid_file}; sleep 2")
+    killer.join()
+    assert transport.run("echo ok").stdout == b"ok\n"
+
+
+def kill_worker_above(pid_file: Path) -> None:
+    """Kill the topmost shell above a script that runs the worker's loop."""
+    deadline = time.monotonic() + 15
+    while not pid_file.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    pid, worker = int(pid_file.read_text()), 0
+    while pid > 1:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if command.startswith(b"sh\0-c\0PATH=") and b"phoenix-no" in command:
+            worker = pid
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(worker, signal.SIGKILL)
+
+
+def test_a_server_with_few_sessions(make_connection, keys: Keys, tmp_path: Path, environment: dict) -> None:
+    from remote_servers import openssh_server, sshd_problem
+
+    if sshd_problem() is not None:
+        pytest.skip(str(sshd_problem()))
+    with openssh_server(keys, tmp_path, environment, "MaxSessions 2") as port:
+        connection = make_connection("ssh", port=port)
+        with ThreadPoolExecutor(6) as threads:
+            results = list(
+                threads.map(lambda n: open_transport(connection).run(f"sleep 0.2; echo {n}").stdout, range(12))
+            )
+        close_all()
+    assert results == [f"{number}\n".encode() for number in range(12)]
+
+
+def test_a_target_without_an_exact_head(keys: Keys, ssh_data: dict, tmp_path: Path, environment: dict) -> None:
+    """Without it there is a session per command, and everything works all the same."""
+    head = tmp_path / "head"
+    head.write_text("#!/bin/sh\nexec cat\n")
+    head.chmod(0o755)
+    greedy = AsyncsshServer(keys, {**environment, "PATH": f"{tmp_path}:{environment['PATH']}"})
+    try:
+        transport = open_transport(Connection.parse({**ssh_data, "port": greedy.port}))
+        for _ in range(3):
+            done = transport.run("cat; echo err >&2; exit 6", stdin=b"\0in", check=False)
+            assert (done.exit_code, done.stdout, done.stderr) == (6, b"\0in", b"err\n")
+        assert len(greedy.commands) == 4
+    finally:
+        close_all()
+        greedy.close()
+
+
+def test_scripts_do_not_get_in_each_others_way(transport) -> None:
+    assert transport.run("head -c 3", stdin=b"abc" * 100_000).stdout == b"abc"
+    assert transport.run("cd /tmp; export LEFT=over; umask 000; exec >/dev/null; echo lost").stdout == b""
+    assert transport.run('echo "$LEFT"; pwd; umask').stdout.split() != [b"over"]
+    assert transport.run("cat", stdin=b"last").stdout == b"last"
+    late = transport.run("(sleep 0.3; echo late) & echo early", check=False)
+    assert late.stdout == b"early\nlate\n"
+    assert transport.run("echo clean").stdout == b"clean\n"
 
 
 def test_closing_twice_and_using_again(ssh_data: dict) -> None:
@@ -342,7 +435,7 @@ def bootstrap_without_path() -> str:
 
 
 def test_endless_output_is_ended(ssh_data: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phoenix.remote.ssh.OUTPUT_LIMIT", 1_000_000)
+    monkeypatch.setattr("phoenix.remote.streams.OUTPUT_LIMIT", 1_000_000)
     transport = open_transport(Connection.parse(ssh_data))
     with pytest.raises(CommandError, match="was ended: let it write less"):
         transport.run("yes")
