@@ -21,7 +21,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from phoenix.configuration import configure
 from phoenix.errors import InputError, PortainerError
-from phoenix.inventory import load
+from phoenix.instances.targets import agent_connection
+from phoenix.inventory import Inventory, load
 from phoenix.outputs import program_outputs
 from phoenix.portainer import contract, readiness
 from phoenix.portainer.compose import MAXIMUM_TEXT_BYTES
@@ -32,7 +33,7 @@ from phoenix.portainer.session import Session
 from phoenix.portainer.settings import ApiSettings, ReadinessSettings, split_address
 from phoenix.portainer.sync import Access
 from phoenix.portainer.target import Clock, Target
-from phoenix.remote import open_transport
+from phoenix.remote import Connection, open_transport
 from phoenix.settings import Settings, parse
 from phoenix.settings_files import PROJECT, stack_file, stack_values, with_settings_file
 
@@ -130,9 +131,12 @@ class Live:
     # -- outputs -----------------------------------------------------------------------------------------------
 
     @cached_property
+    def _inventory(self) -> Inventory:
+        return load(self._inventory_directory)
+
+    @cached_property
     def _intended(self) -> Outputs:
-        inventory = load(self._inventory_directory)
-        data = program_outputs(inventory, self.settings, configure(inventory, self.settings))
+        data = program_outputs(self._inventory, self.settings, configure(self._inventory, self.settings))
         return contract.parse(json.dumps(data), str(self._inventory_directory))
 
     def intended(self) -> Outputs:
@@ -206,21 +210,41 @@ class Live:
     def system(self) -> System:
         """What a run needs, from the settings and the inventory."""
         settings, outputs = self.settings, self.intended()
-        portainer, agents = settings.portainer.connection, settings.portainer.agents
-        docker = [(outputs.portainer.server.name, portainer)] if outputs.portainer and portainer else []
-        docker += [(name, connection) for name, connection in agents.items()]
-        connections = [settings.traefik.connection, *(connection for _, connection in docker)]
+        traefik = self._with_key(settings.traefik.connection)
+        docker = self._docker_machines()
+        connections = [traefik, *(connection for _, connection in docker)]
         gateway = outputs.gateway
         authority = settings.certificate_authority
         return System(
-            traefik=settings.traefik.connection,
+            traefik=traefik,
             authority_url=authority.url or f"https://ca.{outputs.internal_domain}:9000",
             authority_root_file=authority.root_file,
             hostnames=tuple(dict.fromkeys(name for route in outputs.routes.values() for name in route.hostnames)),
             gateway=(gateway.address, gateway.port) if gateway else None,
-            docker=tuple(docker),
+            docker=docker,
             hypervisor=self.readiness.hypervisor or readiness.hypervisor_of(connections),
         )
+
+    def _docker_machines(self) -> tuple[tuple[str, Connection], ...]:
+        """The machines of Portainer's server and agents, where the stack says how they are reached."""
+        server, inventory = self._with_key(self.settings.portainer.connection), self._inventory
+        if server is None or inventory.portainer_server is None:
+            return ()
+        machines = [(inventory.portainer_server.name, server)]
+        for vm in inventory.portainer_agents:
+            connection = self._with_key(agent_connection(self.settings, vm))
+            if connection is not None:
+                machines.append((vm.name, connection))
+        return tuple(machines)
+
+    def _with_key(self, connection: Connection | None) -> Connection | None:
+        """A connection with the stack's key, where it needs one and names none."""
+        key = self.settings.ssh_private_key
+        if connection is None or key is None or connection.host is None:
+            return connection
+        if connection.private_key or connection.private_key_file or connection.agent:
+            return connection
+        return connection.model_copy(update={"private_key": key})
 
     def ready(self, report: Callable[[int, list[Result]], None]) -> list[Result]:
         """See :class:`phoenix.portainer.sync.World`."""
@@ -243,8 +267,7 @@ class Live:
         password = self._secret(self.password_file, PASSWORD_VARIABLE, self.api.password_file, "password")
         if password is None:
             # The program makes the server with this password, so that it lets us in too.
-            given = getattr(self.settings.portainer, "admin_password", None)
-            password = given if isinstance(given, SecretStr) else None
+            password = self.settings.portainer.admin_password
         return Access(
             password=password,
             api_key=self._secret(self.api_key_file, API_KEY_VARIABLE, self.api.key_file, "API key"),
@@ -290,7 +313,7 @@ class Live:
 
     def restart_server(self) -> bool:
         """See :class:`phoenix.portainer.sync.World`."""
-        connection, command = self.settings.portainer.connection, self.api.restart_command
+        connection, command = self._with_key(self.settings.portainer.connection), self.api.restart_command
         if connection is None or not command:
             return False
         with open_transport(connection) as transport:

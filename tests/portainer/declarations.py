@@ -72,7 +72,7 @@ def raw_outputs(
             "url": "https://portainer.example.test",
             "hostname": "portainer.example.test",
             "adminUser": "admin",
-            "server": {"vmid": 1001, "name": "Portainer", "address": "127.0.0.101", "port": 9443},
+            "server": {"vmid": 1000, "name": "Portainer", "address": "127.0.0.101", "port": 9443},
             "agents": list(agents),
         },
         "dockerStacks": list(stacks),
