@@ -61,10 +61,14 @@ def docker_stack_outputs(inventory: Inventory, settings: Settings) -> list[dict[
     """``dockerStacks``: every Docker stack of this stack's environments, on each VM that runs one.
 
     A reference without an environment means the stack's own; one with another environment belongs to another stack.
+    Without a Portainer server there is none, since nothing could deploy it.
     """
+    server = inventory.portainer_server
+    if server is None:
+        return []
     wanted = environments(settings)
     found = []
-    for vm in inventory.portainer_agents + ((inventory.portainer_server,) if inventory.portainer_server else ()):
+    for vm in (*inventory.portainer_agents, server):
         for reference in vm.docker_stacks:
             environment = reference.environment or settings.environment
             if environment in wanted and reference.name in inventory.docker_stacks:

@@ -29,9 +29,11 @@ def main() -> int:
         for sentence in error.mistakes if isinstance(error, InputError) else [str(error)]:
             click.echo(f"{click.style('error:', fg='red', bold=True)} {sentence}", err=True, color=_colour())
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as stop:
+        # click ends so, with 1, where the reader of our output went away (`phoenix routes | head -n 1`): no error.
+        if isinstance(stop.__context__, BrokenPipeError):
+            return 0
+        return stop.code if isinstance(stop.code, int) else 1
     return code if isinstance(code, int) else 0
 
 
