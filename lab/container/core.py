@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.container import cgroups, change, host, machines, mounts, network, rootfs, settings, state, workstation
-from lab.container.errors import ContainerLabDownError, ContainerLabError
+from lab.container.errors import ContainerLabDownError, ContainerLabError, NetworkInUseError
 from lab.container.host import Report
 from lab.container.machines import RUNTIME, Runtime
 from lab.container.network import Network
@@ -73,7 +73,7 @@ def up(
                 change.apply(runtime, plan, directory, known, report)
                 return settings.read(directory)
             if state.wanted(known):
-                raise ContainerLabError(
+                raise NetworkInUseError(
                     f"The network {network_prefix}.0/24 is used by the lab in {known['directory']}: "
                     f"stop that one (down --directory {known['directory']}) or give another --network."
                 )
@@ -111,13 +111,17 @@ def down(directory: Path, *, report: Report = _quiet) -> bool:
     """
     directory = directory.resolve()
     found = False
-    for runtime, known in state.labs():
-        own = known is not None and known["directory"] == str(directory)
-        if own or known is None:
-            with state.exclusive(runtime):
-                _remove(runtime)
-            report(f"stopped the lab on {runtime.network.prefix}.0/24")
-            found = found or own
+    for runtime, seen in state.labs():
+        if seen is not None and seen["directory"] != str(directory):
+            continue
+        with state.exclusive(runtime):
+            # A lab without a state may have been about to start: look again, now that nobody else is at work on it.
+            known = state.read(runtime)
+            if known is not None and known["directory"] != str(directory):
+                continue
+            _remove(runtime)
+        report(f"stopped the lab on {runtime.network.prefix}.0/24")
+        found = found or known is not None
     settings.remove(directory)
     return found
 

@@ -15,6 +15,10 @@ class ContainerLabDownError(ContainerLabError, LabDownError):
     exit_code = 3
 
 
+class NetworkInUseError(ContainerLabError):
+    """Another lab that is wanted has the network."""
+
+
 class MissingRequirementError(ContainerLabError):
     """This machine lacks a right, a kernel feature or a program that the container lab needs.
 

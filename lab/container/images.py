@@ -134,6 +134,8 @@ def _python(base: Path) -> Layer:
         layer = _pack(_python_files(base), base.parent)
         layer.path.rename(stored)
         record.write_text(json.dumps({"digest": layer.digest, "difference": layer.difference, "size": layer.size}))
+    os.utime(stored)
+    os.utime(record)
     return Layer(stored, **json.loads(record.read_text()))
 
 

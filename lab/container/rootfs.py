@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("PHOENIX_LAB_CACHE", REPOSITORY / ".cache" / "lab"))
 MIRROR = os.environ.get("PHOENIX_LAB_MIRROR", "http://deb.debian.org/debian")
 
+_KEPT_SECONDS = 14 * 24 * 3600
 _SUITE = "bookworm"
 _PACKAGES = (
     "systemd",
@@ -136,6 +137,8 @@ def ensure_base(report: Report, recipe: Recipe | None = None, cache: Path | None
     cache = cache or CACHE
     with _locked(cache):
         root, archive = cache / f"base-{recipe.key}", cache / f"base-{recipe.key}.tar.zst"
+        _touch(root, archive)
+        _prune(cache)
         if root.is_dir():
             return root
         if not archive.exists():
@@ -158,6 +161,7 @@ def ensure_docker(base: Path, report: Report, cache: Path | None = None) -> Path
     key = hashlib.sha256("\0".join([base.name, *_DOCKER_PACKAGES, _INSTALL]).encode()).hexdigest()[:12]
     layer, archive = cache / f"docker-{key}", cache / f"docker-{key}.tar.zst"
     with _locked(cache):
+        _touch(layer, archive)
         if layer.is_dir():
             return layer
         with _aside(cache) as aside:
@@ -183,12 +187,9 @@ def ensure_program(program: Path, name: str, report: Report, cache: Path | None 
     identity = f"{program.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}"
     layer = cache / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     with _locked(cache):
+        _touch(layer)
         if layer.is_dir():
             return layer
-        mounted = Path("/proc/self/mounts").read_text()
-        for old in cache.glob(f"{name}-*"):
-            if str(old) not in mounted:
-                shutil.rmtree(old, ignore_errors=True)
         with _aside(cache) as aside:
             target = aside / "usr" / "local" / "bin" / name
             target.parent.mkdir(parents=True)
@@ -238,6 +239,25 @@ def _build(recipe: Recipe, archive: Path, report: Report) -> None:
         _pack(root, archive)
     size = archive.stat().st_size / 1e6
     report(f"built {archive.name} ({size:.0f} MB) in {time.monotonic() - began:.0f} s")
+
+
+def _touch(*entries: Path) -> None:
+    """Note that entries of the cache are in use."""
+    for entry in entries:
+        if entry.exists():
+            os.utime(entry)
+
+
+def _prune(cache: Path) -> None:
+    """Remove entries that nothing has used for a fortnight and that no lab has mounted."""
+    mounted, now = Path("/proc/self/mounts").read_text(), time.time()
+    for entry in cache.iterdir():
+        if entry.name.startswith(".") or str(entry) in mounted or now - entry.stat().st_mtime < _KEPT_SECONDS:
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

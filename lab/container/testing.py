@@ -20,7 +20,7 @@ import pytest
 from lab.container import client, core, host, power, state
 from lab.container.authorities import add_name
 from lab.container.client import Answer
-from lab.container.errors import ContainerLabError
+from lab.container.errors import ContainerLabError, NetworkInUseError
 from lab.container.machines import Runtime
 from lab.container.network import Network
 from lab.container.plan import Plan, Role, load
@@ -199,21 +199,15 @@ def start_lab(directory: Path, *, inventory: Path | None = None, docker: bool = 
         MissingRequirementError: this machine cannot run the lab.
         ContainerLabError: it did not start, or no network is free.
     """
-    refused = "no network was tried"
     for network in _NETWORKS:
-        if _taken(network):
-            refused = f"{network}.0/24 is in use"
+        try:
+            settings = core.up(
+                directory, inventory, network_prefix=network, docker=docker, owner=os.getpid(), report=_report
+            )
+        except NetworkInUseError:
             continue
-        settings = core.up(
-            directory, inventory, network_prefix=network, docker=docker, owner=os.getpid(), report=_report
-        )
         return ContainerLab(directory, network, settings)
-    raise ContainerLabError(f"No network is free for a lab of the tests ({refused}): stop the labs that run.")
-
-
-def _taken(network: str) -> bool:
-    known = state.read(Runtime(Network(network)))
-    return known is not None and state.running(known) and state.wanted(known)
+    raise ContainerLabError(f"No network of {', '.join(_NETWORKS)} is free for the tests: stop the labs that run.")
 
 
 def _report(line: str) -> None:

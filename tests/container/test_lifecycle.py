@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from lab.container.processes import identify, wait_until
 
 pytestmark = pytest.mark.container
 
-NETWORK = "198.18.30"
+NETWORK = f"198.19.{os.getpid() % 250}"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -205,6 +206,17 @@ def test_command_line(directory: Path) -> None:
     assert "guest 7 is unknown: give one of 101, 102, 103, 1001, 1002, hypervisor or workstation." in unknown.stderr
     assert lab("down").returncode == 0
     assert lab("status").returncode == 3
+
+
+def test_down_spares_a_lab_that_is_starting(directory: Path, tmp_path: Path) -> None:
+    runtime = Runtime(Network(NETWORK))
+    runtime.directory.mkdir(parents=True)  # as a start does first
+    with ThreadPoolExecutor(1) as pool, state.exclusive(runtime):
+        stopped = pool.submit(core.down, tmp_path / "other")
+        state.path(runtime).parent.mkdir()
+        state.write(runtime, {"directory": str(directory), "network": NETWORK, "owner": None, "guests": {}})
+    assert stopped.result() is False
+    assert state.read(runtime) is not None
 
 
 def test_exec_without_a_lab(directory: Path) -> None:

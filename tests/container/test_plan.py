@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,22 @@ class TestMachine:
         other = rootfs.ensure_program(program, "traefik", said.append, tmp_path / "cache")
         assert other != layer
         assert (other / "usr/local/bin/traefik").read_bytes() == b"#!/bin/sh\nexit 1\n"
+
+    def test_entries_of_the_cache_that_nothing_uses_go(self, tmp_path: Path) -> None:
+        program = tmp_path / "program"
+        program.write_bytes(b"1")
+        old, new = tmp_path / "cache/base-old", tmp_path / "cache/base-new.tar.zst"
+        old.mkdir(parents=True)
+        new.touch()
+        long_ago = time.time() - 15 * 24 * 3600
+        os.utime(old, (long_ago, long_ago))
+        (tmp_path / "cache/base-0").mkdir()
+        recipe = rootfs.Recipe()
+        (tmp_path / f"cache/base-{recipe.key}").mkdir()
+        os.utime(tmp_path / f"cache/base-{recipe.key}", (long_ago, long_ago))
+        assert rootfs.ensure_base(lambda _: None, recipe, tmp_path / "cache").is_dir(), "what is in use stays"
+        assert not old.exists()
+        assert new.exists()
 
     def test_certificates_name_hosts_and_addresses(self) -> None:
         from cryptography import x509
