@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from lab.errors import LabDownError
-from lab.kinds import KINDS, Options, kind
+from lab.kinds import KINDS, PORTAINERS, Options, kind
 from phoenix.errors import PhoenixError
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
@@ -38,6 +38,10 @@ def _what(function: _F) -> _F:
         click.option(
             "--ssh", type=click.Choice(["auto", "openssh", "asyncssh"]), default="auto", show_default=True,
             help="SSH server of the local lab; auto takes OpenSSH's where it is installed and lets this user in.",
+        ),
+        click.option(
+            "--portainer", type=click.Choice(PORTAINERS),
+            help="What answers for Portainer: a plain backend, or a version with its API.  [default: plain]",
         ),
         click.option(
             "--inventory", type=_PATH,

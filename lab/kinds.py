@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 KINDS = ("local", "container")
 SshServer = Literal["auto", "openssh", "asyncssh"]
+PORTAINERS = ("plain", "2.23", "2.39", "2.41", "2.43")
 
 
 def _quiet(line: str) -> None:
@@ -29,6 +30,8 @@ class Options:
         network: the first numbers of all addresses; None for the kind's own.
         inventory: a directory with the installation's JSON files; None for the kind's own.
         ssh: which SSH server the local lab starts.
+        portainer: what answers for Portainer in the local lab: ``plain``, a backend like the others, or a version of
+            the stand-in that has Portainer's API; None for that of the lab that is up, else ``plain``.
         report: is told what takes time.
     """
 
@@ -36,6 +39,7 @@ class Options:
     network: str | None = None
     inventory: Path | None = None
     ssh: SshServer = "auto"
+    portainer: str | None = None
     report: Callable[[str], None] = _quiet
 
 
@@ -65,7 +69,7 @@ class Local:
     def _lab(self, options: Options) -> Lab:
         from lab.local.lab import Lab
 
-        return Lab(options.directory, options.network, options.inventory, options.ssh)
+        return Lab(options.directory, options.network, options.inventory, options.ssh, options.portainer)
 
     def up(self, options: Options) -> dict[str, Any]:
         """Start, or bring in line."""

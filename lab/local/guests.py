@@ -40,17 +40,28 @@ def configuration(layout: Layout) -> Path:
     return layout.directory / "backends.json"
 
 
-def write(layout: Layout, guests: inventory.Guests) -> None:
-    """Write what is to listen, with a certificate for each https backend."""
-    authority = Authority(layout.authority)
+def _certificate(layout: Layout, backend: inventory.Backend) -> tuple[Path, Path]:
+    # Other names make another certificate; the stem says for what.
+    digest = hashlib.sha256(" ".join(backend.names).encode()).hexdigest()[:8]
+    stem = f"{backend.guest}-{backend.address}-{digest}"
+    return Authority(layout.authority).issue(stem, list(backend.names), [backend.address])
+
+
+def write(layout: Layout, guests: inventory.Guests, *, with_portainer: bool) -> None:
+    """Write what is to listen, with a certificate for each https backend.
+
+    Args:
+        layout: the lab's paths.
+        guests: what the inventory holds.
+        with_portainer: whether Portainer's own backend is among them, or something else answers for it.
+    """
     content = []
     for backend in guests.backends:
+        if backend.kind == "portainer" and not with_portainer:
+            continue
         entry = backend.as_json()
         if backend.scheme == "https":
-            # Other names make another certificate; the stem says for what.
-            digest = hashlib.sha256(" ".join(backend.names).encode()).hexdigest()[:8]
-            stem = f"{backend.guest}-{backend.address}-{digest}"
-            certificate, key = authority.issue(stem, list(backend.names), [backend.address])
+            certificate, key = _certificate(layout, backend)
             entry |= {"certificate": str(certificate), "key": str(key)}
         content.append(entry)
     write_private(configuration(layout), json.dumps(content, indent=1).encode())
@@ -78,17 +89,40 @@ def apply(layout: Layout) -> None:
         raise LabError(f"{mistakes[0]}: free the port, or give the guest another in the inventory.")
 
 
-def change(layout: Layout, guests: inventory.Guests) -> None:
-    """Bring the running backends in line; where one cannot listen, all stay as they were.
+def change(layout: Layout, guests: inventory.Guests, *, with_portainer: bool) -> None:
+    """Bring the running backends in line; where one cannot listen, all stay as they were. Arguments: as :func:`write`.
 
     Raises:
         LabError: one cannot listen.
     """
     before = configuration(layout).read_bytes()
-    write(layout, guests)
+    write(layout, guests, with_portainer=with_portainer)
     try:
         apply(layout)
     except LabError:
         write_private(configuration(layout), before)
         apply(layout)
         raise
+
+
+def portainer_command(layout: Layout, backend: inventory.Backend, version: str) -> list[str]:
+    """Module and arguments of the stand-in that has Portainer's API; what it is told lives as long as the lab.
+
+    Args:
+        layout: the lab's paths.
+        backend: the Portainer server.
+        version: the version it plays.
+    """
+    certificate, key = _certificate(layout, backend)
+    state = layout.portainer / "var/lib/portainer"
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    options = {
+        "mode": version,
+        "host": backend.address,
+        "port": backend.port,
+        "certificate": certificate,
+        "key": key,
+        "state": state / "state.json",
+        "log": layout.logs / "portainer-requests.log",
+    }
+    return ["lab.portainer", *(f"--{name}={value}" for name, value in options.items())]

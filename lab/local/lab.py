@@ -8,7 +8,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ import yaml
 
 from lab.errors import LabDownError, LabError
 from lab.kinds import SshServer
-from lab.local import authorities, guests, hosts, ports, settings
+from lab.local import guests, hosts, parts, ports, settings
 from lab.local import record as records
 from lab.local.inventory import Guests
 from lab.local.layout import (
@@ -33,7 +32,7 @@ from lab.local.layout import (
     check_directory,
     check_network,
 )
-from lab.local.processes import Process, end, launch, wait_until, with_marker
+from lab.local.processes import Process, end, launch, with_marker
 
 DEFAULT_INVENTORY = Path(__file__).resolve().parents[2] / "stacks/inventory/local"
 DEFAULT_NETWORK = "127.10"
@@ -52,6 +51,8 @@ class Lab:
         inventory: a directory with the installation's JSON files; addresses outside ``network`` are moved into it.
             None for that of the lab that is up, else the stack's own.
         ssh: which SSH server; ``auto`` takes OpenSSH's where it is installed and lets this user in.
+        portainer: ``plain`` for a backend like the others, or a version of the stand-in with Portainer's API; None for
+            that of the lab that is up, else ``plain``.
 
     As a context manager it is up inside and down after.
 
@@ -65,11 +66,13 @@ class Lab:
         network: str | None = None,
         inventory: Path | str | None = None,
         ssh: SshServer = "auto",
+        portainer: str | None = None,
     ) -> None:
         self.layout = Layout(check_directory(Path(directory)))
         self._network = None if network is None else check_network(network)
         self._source = None if inventory is None else Path(inventory).absolute()
         self.ssh = ssh
+        self._portainer = portainer
 
     def __enter__(self) -> Self:
         self.up()
@@ -109,6 +112,16 @@ class Lab:
             except (LabError, KeyError):
                 return DEFAULT_INVENTORY
         return self._source
+
+    @property
+    def portainer(self) -> str:
+        """What answers for Portainer."""
+        if self._portainer is None:
+            try:
+                self._portainer = str(self.record()["portainer"])
+            except (LabError, KeyError):
+                return "plain"
+        return self._portainer
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -169,6 +182,11 @@ class Lab:
                     f"the lab in {directory} is up on {record['network']}, not on {self.network}: "
                     "run bin/lab down first, or choose another --directory."
                 )
+            if record["portainer"] != self.portainer:
+                raise LabError(
+                    f"the lab in {directory} is up with --portainer {record['portainer']}, not {self.portainer}: "
+                    "run bin/lab down first."
+                )
             return record
         self._clean(record)
         return None
@@ -182,6 +200,7 @@ class Lab:
             "id": uuid.uuid4().hex,
             "directory": str(layout.directory),
             "network": self.network,
+            "portainer": self.portainer,
             "started": time.time(),
             "processes": [],
         }
@@ -194,10 +213,10 @@ class Lab:
             ports.check(addresses["traefik"], addresses["portainer"], ca, found)
             layout.make_runtime()
             layout.logs.mkdir(exist_ok=True)
-            guests.write(layout, found)
+            guests.write(layout, found, with_portainer=self.portainer == "plain")
             for name in ("traefik", "portainer"):
                 hosts.make(layout, name, hosts.marker(record))
-            self._start_processes(record, addresses, ca)
+            record["ssh"] = parts.start(layout, found, addresses, ca, self.ssh, self.portainer, self._starter(record))
             self._describe(record, found)
             record["state"] = "up"
             records.write(layout.record, record)
@@ -206,31 +225,16 @@ class Lab:
             raise
         return {**record, "change": "started"}
 
-    def _start_processes(self, record: dict[str, Any], addresses: dict[str, str], ca: str) -> None:
-        layout = self.layout
-        acme = authorities.write(layout, ca, addresses["traefik"])
+    def _starter(self, record: dict[str, Any]) -> parts.Start:
         environment = hosts.daemon_environment(hosts.marker(record))
 
-        def log(name: str) -> Path:
-            return layout.logs / f"{name.replace(' ', '-')}.log"
-
         def start(name: str, command: Sequence[str]) -> Process:
-            process = launch(name, command, log(name), environment)
+            process = launch(name, command, parts.log(self.layout, name), environment)
             record["processes"].append(process.as_json())
-            records.write(layout.record, record)
+            records.write(self.layout.record, record)
             return process
 
-        systemd, backends = layout.runtime / "systemd", layout.runtime / "backends"
-        python = [sys.executable, "-m"]
-        manager = [*python, "lab.systemd.daemon", str(layout.traefik), str(systemd), str(layout.journal)]
-        answering = [*python, "lab.local.backends", str(guests.configuration(layout)), str(backends)]
-        waiting = [(start("service manager", manager), systemd), (start("backends", answering), backends)]
-        issuing = start("certificate authorities", [*python, "lab.acme.server", str(acme)])
-        record["ssh"] = hosts.start_ssh(layout, self.ssh, addresses, start)
-        for process, address in waiting:
-            wait_until(process, lambda address=address: hosts.listens(address), log(process.name))  # type: ignore[misc]
-        wait_until(issuing, lambda: hosts.accepts(ca, AUTHORITY_PORT), log(issuing.name))
-        guests.apply(layout)
+        return start
 
     def _addresses(self, found: Guests) -> dict[str, str]:
         return {
@@ -271,7 +275,7 @@ class Lab:
             raise LabError(
                 f"the inventory moves Portainer from {before} to {portainer}: run bin/lab down, then bin/lab up."
             )
-        guests.change(self.layout, found)
+        guests.change(self.layout, found, with_portainer=self.portainer == "plain")
         self._describe(record, found)
         records.write(self.layout.record, record)
         return {**record, "change": "changed"}

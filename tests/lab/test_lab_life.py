@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -348,6 +349,19 @@ def test_the_stacks_own_inventory_is_in_the_default_network() -> None:
 
     assert inventories.in_network(DEFAULT_INVENTORY, DEFAULT_NETWORK)
     assert len(inventories.read(DEFAULT_INVENTORY).backends) >= 4
+
+
+def test_portainers_api(make: Any, network: str) -> None:
+    lab = make(portainer="2.39")
+    assert lab.up()["change"] == "started"
+    trusted = ssl.create_default_context(cafile=lab.settings["portainer"]["rootFile"])
+    connection = http.client.HTTPSConnection(f"{network}.0.101", 9443, context=trusted, timeout=20)
+    connection.request("GET", "/api/system/status")
+    assert json.loads(connection.getresponse().read())["Version"] == "2.39.0"
+    connection.close()
+    assert make(portainer=None).up()["change"] == "unchanged"
+    with pytest.raises(LabError, match=r"is up with --portainer 2\.39, not plain"):
+        make(portainer="plain").up()
 
 
 # The command line
