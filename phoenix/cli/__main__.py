@@ -17,6 +17,7 @@ from phoenix.errors import InputError, PhoenixError
 
 def main() -> int:
     """Run the command line; every expected error becomes its sentences on stderr and an exit code."""
+    output = sys.stdout
     try:
         code = phoenix.main(standalone_mode=False)
     except click.ClickException as error:
@@ -30,8 +31,9 @@ def main() -> int:
             click.echo(f"{click.style('error:', fg='red', bold=True)} {sentence}", err=True, color=_colour())
         return error.exit_code
     except SystemExit as stop:
-        # click ends so, with 1, where the reader of our output went away (`phoenix routes | head -n 1`): no error.
-        if isinstance(stop.__context__, BrokenPipeError):
+        # click ends so, with 1 and another stdout, where the reader of our output went away, as in
+        # `phoenix routes | head -n 1`: no error.
+        if sys.stdout is not output:
             return 0
         return stop.code if isinstance(stop.code, int) else 1
     return code if isinstance(code, int) else 0
