@@ -237,10 +237,10 @@ def salt_of(data: dict[str, Any] | None) -> str:
     return str((providers.get("state") or {}).get("salt") or "")
 
 
-def encode(stack: str, deployment: dict[str, Any]) -> bytes:
+def encode(stack: str, deployment: dict[str, Any] | None) -> bytes:
     """Return the checkpoint file's bytes; ``stack`` is the full name."""
     document = {"version": 3, "checkpoint": {"stack": stack, "latest": deployment}}
-    return (json.dumps(document, indent=4, ensure_ascii=False) + "\n").encode()
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def verify(resources: Iterable[Resource]) -> None:

@@ -173,7 +173,7 @@ def _config_options(command: Any, commands: Any) -> None:
     remove.add_argument("--path", action="store_true")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one a kind of ending
     """Run a command line and return its exit code."""
     try:
         parsed = _parser().parse_args(arguments)
@@ -193,10 +193,20 @@ def main(arguments: list[str] | None = None) -> int:
         print("error: interrupted", file=sys.stderr)  # noqa: T201
         return CancelledError.exit_code
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: say no more
         return 1
     except OSError as error:
         print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
         return 1
+    except Exception as error:
+        if os.environ.get("ENGINE_TRACEBACK"):
+            raise
+        print(  # noqa: T201
+            f"error: the engine failed ({type(error).__name__}: {error}): this is a defect; ENGINE_TRACEBACK=1 shows "
+            "where, and the official CLI continues from the same state",
+            file=sys.stderr,
+        )
+        return 255
 
 
 def _say(text: str = "") -> None:

@@ -108,6 +108,7 @@ class Deployment:
             return f"{urn}::{self.news[urn].id or UNKNOWN_STRING}"
 
     def _register_default(self, urn: str, package: str, version: str) -> None:
+        self._make_provider(package)  # refuses an unknown one
         old = self.olds.get(urn)
         mine = {key: Secret(item.value) if item.secret else item.value for key, item in self.config.items()}
         inputs: Properties = mine

@@ -154,7 +154,7 @@ def _restore(new: Any, old: Any, path: Path) -> Any:
     head, rest = path[0], path[1:]
     if isinstance(new, dict) or (new is _MISSING and isinstance(old, dict)):
         source = old if isinstance(old, dict) else {}
-        target = {} if new is _MISSING else dict(new)
+        target: dict[Any, Any] = dict(new) if isinstance(new, dict) else {}
         keys = source.keys() | target.keys() if head == "*" else {head}
         for key in keys:
             restored = _restore(target.get(key, _MISSING), source.get(key, _MISSING), rest)

@@ -47,11 +47,11 @@ def operate(session: Session, arguments: argparse.Namespace) -> int:
         outcome = _once(session, kind, arguments, preview=True)
         _expect(session, arguments, outcome)
         return 0
-    with session.store.locked(lambda text: _warn(text)):
+    with session.store.locked(_warn):
         if not skip_preview and not arguments.json:
             _preview_first(session, kind, arguments)
             if not yes:
-                _ask(kind, session)
+                _ask(session, kind, arguments)
         outcome = _once(session, kind, arguments, preview=False)
     if arguments.command in ("destroy", "down", "dn"):
         _after_destroy(session, arguments)
@@ -104,11 +104,16 @@ def _wait(child: int) -> int:
             continue  # the child hears it too and ends in its own way
 
 
-def _ask(kind: str, session: Session) -> None:
-    verb = {"update": "perform this update", "refresh": "perform this refresh", "destroy": "perform this destroy"}[kind]
-    answer = input(f"Do you want to {verb} of stack {session.store.name}? [yes/no] ")
-    if answer.strip().lower() not in ("y", "yes"):
-        raise CancelledError("confirmation declined, not proceeding")
+def _ask(session: Session, kind: str, arguments: argparse.Namespace) -> None:
+    while True:
+        answer = input(f"Do you want to perform this {kind} of {session.store.name}? [yes/no/details] ").strip().lower()
+        if answer == "details":
+            detailed = argparse.Namespace(**{**vars(arguments), "diff": True})
+            _preview_first(session, kind, detailed)
+        elif answer in ("y", "yes"):
+            return
+        else:
+            raise CancelledError(f"confirmation declined, not proceeding with the {kind}")
 
 
 def _once(session: Session, kind: str, arguments: argparse.Namespace, *, preview: bool) -> Outcome:
@@ -131,7 +136,11 @@ def _once(session: Session, kind: str, arguments: argparse.Namespace, *, preview
                 recorder(event)
                 display(event)
 
-        outcome = operation.run(session, kind, options, events, message=arguments.message)
+        try:
+            outcome = operation.run(session, kind, options, events, message=arguments.message)
+        finally:
+            if isinstance(display, Display):
+                display.close()
     session.changed_urns = display.changed_urns
     if outcome.failed:
         failed = DeploymentFailed("the operation failed")
@@ -153,6 +162,10 @@ def _display(session: Session, kind: str, arguments: argparse.Namespace, *, prev
     chosen: type[Display] = LinesDisplay
     if arguments.diff:
         chosen = DiffDisplay
+    elif out.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not arguments.suppress_progress:
+        from engine.display.tree import TreeDisplay
+
+        chosen = TreeDisplay
     return chosen(
         out,
         palette,

@@ -36,7 +36,7 @@ class Messages:
         self._engine = engine_pb2
         self.empty = empty_pb2.Empty
         self.struct = struct_pb2.Struct
-        self._severities = {
+        self._severities: dict[int, str] = {
             engine_pb2.DEBUG: "debug",
             engine_pb2.INFO: "info",
             engine_pb2.WARNING: "warning",
@@ -85,10 +85,14 @@ class Messages:
 
 def load() -> None:
     """Import the SDK (most of a small preview's time), and silence its debug log."""
+    from engine.deferred import defer_sdk_imports, forget_placeholders
+
+    defer_sdk_imports()
     import pulumi
     import pulumi.log
     import pulumi.runtime
 
+    forget_placeholders()
     pulumi.log.debug = _quiet  # seven calls a resource, each building a message nobody reads
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
@@ -139,14 +143,16 @@ def run_program(
     )
     os.chdir(program if program.is_dir() else program.parent)
     sys.argv = [str(program)]
+
+    def run() -> None:
+        runpy.run_path(str(program), run_name="__main__")
+
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     executor = ThreadPoolExecutor(max_workers=max(parallel, 1), thread_name_prefix="engine-step")
     loop.set_default_executor(executor)
     try:
-        loop.run_until_complete(
-            sdk_stack.run_in_stack(lambda: runpy.run_path(str(program), run_name="__main__") and None)
-        )
+        loop.run_until_complete(sdk_stack.run_in_stack(run))
     except Aborted:
         return ""
     except pulumi.RunError as error:

@@ -10,7 +10,7 @@ https://github.com/pulumi/pulumi/blob/master/sdk/go/common/resource/sig/sig.go
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ from typing import Any, Final
 from engine.errors import EngineError, UnsupportedError
 
 SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
-SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"
+SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - the kind, no secret
 ASSET_SIGNATURE: Final = "c44067f5952c0a294b673a41bacd8c17"
 ARCHIVE_SIGNATURE: Final = "0def7320c3a5731c473e5ecbe6d01bc7"
 RESOURCE_SIGNATURE: Final = "5cf8f73096256a8f31e491e813e4eb8e"
@@ -43,14 +43,7 @@ Properties = dict[str, Any]
 
 
 class Unknown:
-    """The one value that stands for what is known only after an update."""
-
-    _instance: Unknown | None = None
-
-    def __new__(cls) -> Unknown:
-        if cls._instance is None:
-            cls._instance = super().__new__(cls)
-        return cls._instance
+    """The class of :data:`UNKNOWN`, the one value that stands for what only an update will tell."""
 
     def __repr__(self) -> str:
         return "[unknown]"
@@ -102,6 +95,10 @@ class Asset:
                 raise EngineError(f"asset {self.path} cannot be read: {error.strerror}") from None
         raise UnsupportedError(f"the remote asset {self.uri}")
 
+    def hash(self) -> str:
+        """Return the sha256 of the bytes."""
+        return hashlib.sha256(self.read()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -127,22 +124,63 @@ def asset(text: str | None = None, path: str | None = None, uri: str | None = No
     made = Asset(digest, text, path, uri)
     if digest or uri is not None:
         return made
-    return Asset(hashlib.sha256(made.read()).hexdigest(), text, path, uri)
+    return Asset(made.hash(), text, path, uri)
 
 
-def archive_digest(path: str) -> str:
-    """Digest a directory (names and contents, sorted) or an archive file."""
+ARCHIVE_SUFFIXES: Final = (".tar", ".tgz", ".tar.gz", ".zip", ".jar")
+
+
+def archive(path: str | None, uri: str | None, assets: dict[str, Any] | None, digest: str) -> Archive:
+    """Make an archive, with its digest computed where none is given: the sha256 of its tar form.
+
+    Raises:
+        EngineError: it cannot be read, or is neither a directory nor an archive file.
+    """
+    members = tuple(sorted(assets.items())) if assets is not None else None
+    if not digest and uri is None:
+        if path is not None and path.endswith(ARCHIVE_SUFFIXES):
+            digest = Asset("", path=path).hash()
+        else:
+            digest = _tar_digest(_members(path, members))
+    return Archive(digest, path, uri, members)
+
+
+def _members(path: str | None, assets: tuple[tuple[str, Any], ...] | None) -> Iterator[tuple[str, bytes]]:
+    for name, member in assets or ():
+        if isinstance(member, Asset):
+            yield name, member.read()
+        else:
+            for inner, content in _members(member.path, member.assets):
+                yield f"{name}/{inner}", content
+    if path is None:
+        return
     root = Path(path)
+    if not root.is_dir():
+        raise EngineError(f"archive {path} is neither a recognized archive type nor a directory")
+    for file in sorted((p for p in root.rglob("*") if p.is_file()), key=lambda p: p.parts):
+        if ".pulumi" not in file.relative_to(root).parts:
+            yield file.relative_to(root).as_posix(), file.read_bytes()
+
+
+def _tar_digest(members: Iterator[tuple[str, bytes]]) -> str:
     digest = hashlib.sha256()
-    if not root.exists():
-        raise EngineError(f"archive {path} cannot be read: no such file or directory")
-    if root.is_file():
-        digest.update(root.read_bytes())
-    else:
-        for file in sorted(p for p in root.rglob("*") if p.is_file()):
-            digest.update(file.relative_to(root).as_posix().encode() + b"\0")
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    for name, content in members:
+        digest.update(_tar_header(name, len(content)) + content + b"\0" * (-len(content) % 512))
+    digest.update(b"\0" * 1024)
     return digest.hexdigest()
+
+
+def _tar_header(name: str, size: int) -> bytes:
+    """Return the USTAR header Go writes: device numbers given, no owner, no time."""
+    import tarfile
+
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = size, 0o600
+    header = bytearray(entry.tobuf(tarfile.USTAR_FORMAT))
+    header[329:345] = b"0000000\0" * 2
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
 
 
 def _number(value: float) -> int | float:
@@ -154,7 +192,7 @@ def from_struct(struct: Any) -> Properties:
     return {key: _from_value(value) for key, value in struct.fields.items()}
 
 
-def _from_value(value: Any) -> Value:
+def _from_value(value: Any) -> Value:  # noqa: PLR0911 - one case a kind of value
     kind = value.WhichOneof("kind")
     if kind == "string_value":
         text: str = value.string_value
@@ -186,14 +224,7 @@ def _special(fields: Properties) -> Value:
     if signature == ASSET_SIGNATURE:
         return asset(fields.get("text"), fields.get("path"), fields.get("uri"), fields.get("hash") or "")
     if signature == ARCHIVE_SIGNATURE:
-        members = fields.get("assets")
-        path = fields.get("path")
-        digest = fields.get("hash") or ""
-        if members is not None:
-            listed = tuple(sorted(members.items()))
-            digest = digest or hashlib.sha256(repr(listed).encode()).hexdigest()
-            return Archive(digest, assets=listed)
-        return Archive(digest or (archive_digest(path) if path else ""), path, fields.get("uri"))
+        return archive(fields.get("path"), fields.get("uri"), fields.get("assets"), fields.get("hash") or "")
     if signature == RESOURCE_SIGNATURE:
         return Reference(fields.get("urn", ""), fields.get("id", ""), fields.get("packageVersion", ""))
     if signature == OUTPUT_SIGNATURE:
@@ -262,7 +293,7 @@ def special_fields(value: Value) -> Properties:
     raise EngineError(f"a property holds a {type_(value).__name__}, which no state can hold")
 
 
-def to_json(value: Value, encrypt: Callable[[Secret], Value]) -> Any:
+def to_json(value: Value, encrypt: Callable[[Secret], Value]) -> Any:  # noqa: PLR0911 - one case a kind of value
     """Encode a value for a checkpoint; ``encrypt`` turns a secret into its JSON form."""
     if isinstance(value, dict):
         return {key: to_json(value[key], encrypt) for key in sorted(value)}
@@ -279,7 +310,7 @@ def to_json(value: Value, encrypt: Callable[[Secret], Value]) -> Any:
     return value
 
 
-def from_json(value: Any, decrypt: Callable[[str], Value]) -> Value:
+def from_json(value: Any, decrypt: Callable[[str], Value]) -> Value:  # noqa: PLR0911 - one case a kind of value
     """Decode a value of a checkpoint; ``decrypt`` turns a ciphertext into the secret's value."""
     if isinstance(value, dict):
         if SIGNATURE in value:
@@ -291,8 +322,8 @@ def from_json(value: Any, decrypt: Callable[[str], Value]) -> Value:
         return {key: from_json(item, decrypt) for key, item in value.items()}
     if isinstance(value, list):
         return [from_json(item, decrypt) for item in value]
-    if isinstance(value, float):
-        return _number(value)
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) > 2**53):
+        return _number(float(value))  # numbers are doubles: neighbours of a large one are the same
     if isinstance(value, str) and value in UNKNOWN_STRINGS:
         return UNKNOWN
     return value

@@ -7,7 +7,7 @@ from typing import Any
 from engine.errors import ConfigurationError
 
 
-def edit(text: str, path: tuple[str, ...], value: Any, *, remove: bool = False) -> str:
+def edit(text: str, path: tuple[str, ...], value: Any, *, remove: bool = False) -> str:  # noqa: PLR0911 - one a case
     """Set or remove the key at a path of one or two keys in a YAML document of block maps.
 
     Raises:

@@ -8,6 +8,7 @@ import time
 from typing import Any, Final, TextIO
 
 from engine.checkpoint import Resource, resource_to_json
+from engine.display.lines import changes
 from engine.events import DiagnosticEvent, OutputsEvent, PreludeEvent, StepEvent, SummaryEvent
 from engine.values import SECRET_SIGNATURE, SIGNATURE, Secret
 
@@ -70,7 +71,7 @@ class Digest:
                 step["provider"] = resource.provider
             self._steps.append(step)
             self._by_urn[event.urn] = step
-            if event.operation not in ("same", "refresh"):
+            if changes(event):
                 self.changed_urns.append((event.operation, event.urn))
         if event.old is not None:
             step["oldState"] = self._state(event.old)
@@ -127,7 +128,7 @@ class EventLog:
         line = {"sequence": self._sequence, "timestamp": int(time.time()), **body}
         print(json.dumps(line, ensure_ascii=False), file=self._out, flush=True)
 
-    def _body(self, event: object) -> dict[str, Any] | None:
+    def _body(self, event: object) -> dict[str, Any] | None:  # noqa: PLR0911 - one case a kind of event
         if isinstance(event, PreludeEvent):
             return {"preludeEvent": {"config": event.config}}
         if isinstance(event, DiagnosticEvent):
@@ -152,7 +153,7 @@ class EventLog:
             metadata = _metadata(event.operation, urn, event.old, event.resource, None, logical=True)
             return {"resOutputsEvent": {"metadata": metadata}}
         if isinstance(event, StepEvent):
-            if event.operation not in ("same", "refresh") and event.phase == "pre" and event.logical:
+            if changes(event):
                 self.changed_urns.append((event.operation, event.urn))
             metadata = _metadata(
                 event.operation, event.urn, event.old, event.new, _detailed(event), logical=event.logical

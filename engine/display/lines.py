@@ -33,6 +33,16 @@ def doing(operation: str, phase: str, *, preview: bool) -> str:
     return running if phase == "pre" else done
 
 
+def changes(event: StepEvent) -> bool:
+    """Tell whether a step's event announces a change to one of the user's resources."""
+    return (
+        event.phase == "pre"
+        and event.logical
+        and event.operation not in ("same", "refresh", "read")
+        and not event.resource.is_default_provider
+    )
+
+
 class Display:
     """What every display shares: it collects diagnostics and outputs and writes the end."""
 
@@ -67,9 +77,8 @@ class Display:
             elif isinstance(event, StepEvent):
                 if summary.is_stack(event.urn):
                     self.stack_urn = event.urn
-                if event.phase == "pre" and event.operation not in ("same", "refresh") and event.logical:
-                    if not event.resource.is_default_provider:
-                        self.changed_urns.append((event.operation, event.urn))
+                if changes(event):
+                    self.changed_urns.append((event.operation, event.urn))
                 self.step(event)
             elif isinstance(event, OutputsEvent):
                 if summary.is_stack(event.resource.urn):
@@ -89,6 +98,9 @@ class Display:
     def begin(self) -> None:
         """The operation begins."""
 
+    def close(self) -> None:
+        """The display is no longer needed."""
+
     def step(self, event: StepEvent) -> None:
         """A step begins or ends."""
 
@@ -103,9 +115,7 @@ class Display:
         for line in summary.diagnostics(self.diagnostics, self.palette, self.stack_urn):
             self.write(line)
         if not self.suppress_outputs and not (event.failed and self.preview):
-            shown = summary.outputs(
-                self.renderer, self.old_outputs, self.outputs, show_same=not self.preview and not event.failed
-            )
+            shown = summary.outputs(self.renderer, self.old_outputs, self.outputs, unchanged=not self.preview)
             for line in shown:
                 self.write(line)
             if shown:
@@ -166,61 +176,44 @@ class DiffDisplay(Display):
     """The diff view: each changed resource with its properties."""
 
     def step(self, event: StepEvent) -> None:
-        """Write a changed resource."""
-        if event.phase == "failed" or event.resource.is_default_provider:
+        """Write a changed resource when its step begins; a refreshed one when it is read."""
+        refreshed = event.operation == "refresh" or bool(event.result)
+        if event.phase != ("done" if refreshed else "pre") or event.resource.is_default_provider:
             return
-        show_on = "done" if event.operation in ("refresh", "create-replacement", "update") else "pre"
-        if event.operation == "refresh" or (event.operation == "update" and event.phase == "pre"):
-            show_on = event.phase if event.operation == "update" else "done"
-        if event.phase != show_on or (event.phase == "done" and event.operation == "update" and not self._late(event)):
+        operation = event.result or event.operation
+        stack = summary.is_stack(event.urn)
+        if operation in ("create-replacement", "delete-replaced") or (operation == "same" and not stack):
             return
-        if event.operation in ("create-replacement", "delete-replaced"):
-            return
-        if event.operation == "same" and not summary.is_stack(event.urn):
-            return
-        resource = event.resource
-        depth = 0 if summary.is_stack(event.urn) else event.urn.split("::")[2].count("$") + 1
-        indent = 4 * depth
-        mark = MARKS.get(event.operation, "  ")
-        kind, _ = summary.urn_type_name(event.urn)
-        head = " " * max(indent, 0) + f"{mark}{'' if mark.strip() and len(mark.strip()) > 1 else ''}"
-        label = {"create": "create", "same": "same"}.get(event.operation, event.operation)
-        self.write(self.palette.operation(event.operation, f"{head}{kind}: ({label})"))
+        indent = 0 if stack else 4 * (event.urn.split("::")[2].count("$") + 1)
         inner = " " * (indent + 4)
+        mark = MARKS.get(operation, "  ")
+        kind, _ = summary.urn_type_name(event.urn)
+        self.write(self.palette.operation(operation, f"{' ' * indent}{mark}{kind}: ({operation})"))
         if event.old is not None and event.old.id:
             self.write(f"{inner}[id={event.old.id}]")
         self.write(f"{inner}[urn={event.urn}]")
-        if resource.provider and not resource.type.startswith("pulumi-python:"):
-            self.write(f"{inner}[provider={resource.provider}]")
-        for line in self._details(event, indent + 4):
+        if event.resource.provider and not kind.startswith("pulumi-python:"):
+            self.write(f"{inner}[provider={event.resource.provider}]")
+        for line in self._details(event, refreshed, indent + 4):
             self.write(line)
 
-    def _late(self, event: StepEvent) -> bool:
-        return False
-
-    def _details(self, event: StepEvent, indent: int) -> list[str]:
+    def _details(self, event: StepEvent, refreshed: bool, indent: int) -> list[str]:
         old, new = event.old, event.new
-        if event.operation == "create" and new is not None:
-            return self.renderer.properties(new.inputs, indent)
-        if event.operation == "delete" and old is not None:
-            return self.renderer.properties(old.inputs, indent)
-        if old is not None and new is not None:
-            if event.operation == "refresh":
-                return self.renderer.difference(old.outputs, new.outputs, indent)
-            return self.renderer.difference(old.inputs, new.inputs, indent)
-        return []
+        if old is None or new is None:
+            shown = new or old
+            return self.renderer.properties(shown.inputs, indent) if shown is not None else []
+        if refreshed:
+            return self.renderer.difference(old.outputs, new.outputs, indent)
+        return self.renderer.difference(old.inputs, new.inputs, indent)
 
     def finish(self, event: SummaryEvent) -> None:
         """Write the end; outputs are part of the diff."""
         shown: list[str] = []
         if not self.suppress_outputs and not event.failed:
-            if self.old_outputs is None or not self.preview:
-                shown = self.renderer.properties(self.outputs, 4)
-            else:
-                shown = self.renderer.difference(self.old_outputs, self.outputs, 4)
+            shown = summary.outputs(self.renderer, self.old_outputs, self.outputs, unchanged=not self.preview)
         if shown:
             self.write("    --outputs:--")
-            for line in shown:
+            for line in shown[1:]:
                 self.write(line)
         self.suppress_outputs = True
         super().finish(event)

@@ -67,7 +67,7 @@ class Renderer:
         self.show_secrets = show_secrets
         self.truncate = truncate
 
-    def scalar(self, value: Any) -> str:
+    def scalar(self, value: Any) -> str:  # noqa: PLR0911 - one case a kind of value
         """Write a value that takes one line."""
         if isinstance(value, Secret):
             return self.scalar(value.value) if self.show_secrets else "[secret]"
@@ -117,26 +117,30 @@ class Renderer:
             width = max(len(str(key)) for key in value)
             for key in sorted(value):
                 lines += self._value(f"{key:<{width}}: ", value[key], indent + 4, mark, colour)
-            return [*lines, self._line(indent, "" if not mark else mark, "}", colour)]
+            return [*lines, self._line(indent, mark, "}", colour)]
         if isinstance(value, list) and value:
             lines = [self._line(indent, mark, head + "[", colour)]
             for index, item in enumerate(value):
                 lines += self._value(f"[{index}]: ", item, indent + 4, mark, colour)
-            return [*lines, self._line(indent, "" if not mark else mark, "]", colour)]
+            return [*lines, self._line(indent, mark, "]", colour)]
         if isinstance(value, dict | list):
             return [self._line(indent, mark, head + ("{}" if isinstance(value, dict) else "[]"), colour)]
         return [self._line(indent, mark, head + self.scalar(value), colour)]
 
-    def difference(self, old: Properties, new: Properties, indent: int) -> list[str]:
-        """Write what differs between two property maps."""
-        keys = [
-            key for key in sorted(old.keys() | new.keys())
-            if key not in INTERNAL and not (key in old and key in new and _equal(old[key], new[key]))
-        ]  # fmt: skip
+    def difference(self, old: Properties, new: Properties, indent: int, *, unchanged: bool = False) -> list[str]:
+        """Write what differs between two property maps, with or without what is unchanged."""
+        keys = [key for key in sorted(old.keys() | new.keys()) if key not in INTERNAL]
+        same_keys = {key for key in keys if key in old and key in new and _equal(old[key], new[key])}
+        if not unchanged:
+            keys = [key for key in keys if key not in same_keys]
         width = max((len(key) for key in keys), default=0)
         lines: list[str] = []
         for key in keys:
-            lines += self._change(f"{key:<{width}}: ", old, new, key, indent)
+            head = f"{key:<{width}}: "
+            if key in same_keys:
+                lines += self._value(head, new[key], indent, "", "")
+            else:
+                lines += self._change(head, old, new, key, indent)
         return lines
 
     def _change(self, head: str, old: Any, new: Any, key: Any, indent: int) -> list[str]:

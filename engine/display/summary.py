@@ -55,17 +55,10 @@ def diagnostics(found: Iterable[DiagnosticEvent], palette: Palette, stack_urn: s
     return lines
 
 
-def outputs(renderer: Renderer, old: Properties | None, new: Properties, *, show_same: bool) -> list[str]:
-    """Write the Outputs section; empty where nothing is to show."""
-    if show_same or old is None:
-        body = renderer.properties(new, 4)
-    else:
-        body = _changed_outputs(renderer, old, new)
+def outputs(renderer: Renderer, old: Properties | None, new: Properties, *, unchanged: bool) -> list[str]:
+    """Write the Outputs section, with or without what is unchanged; empty where nothing is to show."""
+    body = renderer.properties(new, 4) if old is None else renderer.difference(old, new, 4, unchanged=unchanged)
     return [renderer.palette("headline", "Outputs:"), *body] if body else []
-
-
-def _changed_outputs(renderer: Renderer, old: Properties, new: Properties) -> list[str]:
-    return renderer.difference(old, new, 4)
 
 
 def counts(changes: dict[str, int], palette: Palette, *, preview: bool) -> list[str]:

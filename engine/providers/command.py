@@ -111,7 +111,7 @@ class CommandProvider(BaseProvider):
         if context.preview:
             return {**new, "stdout": UNKNOWN, "stderr": UNKNOWN}
         command = reveal(new.get("update", new.get("create")))
-        kept = {key: old_outputs[key] for key in ("stdout", "stderr", "assets", "archive") if key in old_outputs}
+        kept = {k: v for k, v in old_outputs.items() if k in ("stdout", "stderr", "assets", "archive")}
         if command is None:
             return {**new, **kept}
         return {**new, **kept, **self._run(context, command, new, kept)}

@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 
 from engine.errors import ProviderError
 from engine.providers.ssh import Ran
-from engine.values import Archive, Properties, asset
+from engine.values import Properties, archive, asset
 
 # The kernel's limit for one argument or environment string (MAX_ARG_STRLEN, 32 pages).
 LARGEST_VARIABLE: Final = 128 * 1024 - 64
@@ -105,18 +105,9 @@ def collect(inputs: Properties) -> Properties:
             name: asset(path=str(directory / name)) for name in _globbed(directory, inputs["assetPaths"])
         }
     if inputs.get("archivePaths") is not None:
-        members = tuple(
-            (name, asset(path=str(directory / name))) for name in _globbed(directory, inputs["archivePaths"])
-        )
-        digest = _digest([(name, item.digest) for name, item in members])
-        outputs["archive"] = Archive(digest, assets=members)
+        names = _globbed(directory, inputs["archivePaths"])
+        outputs["archive"] = archive(None, None, {n: asset(path=str(directory / n)) for n in names}, "")
     return outputs
-
-
-def _digest(pairs: list[tuple[str, str]]) -> str:
-    import hashlib
-
-    return hashlib.sha256(repr(pairs).encode()).hexdigest()
 
 
 def _globbed(directory: Path, patterns: list[Any]) -> list[str]:
