@@ -88,7 +88,7 @@ def unit(stack: Stack) -> Path:
         (lambda stack: stack.dynamic.unlink(), "dynamic_conf.yml"),
         (lambda stack: stack.dynamic.chmod(0o604), "dynamic_conf.yml"),
         (lambda stack: edit(stack.path("etc/traefik/traefik.yml"), "INFO", "DEBUG"), "traefik.yml"),
-        (lambda stack: edit(unit(stack), "RestartSec=1", "RestartSec=9"), "traefik.service"),
+        (lambda stack: edit(unit(stack), "RestartSec=250ms", "RestartSec=9"), "traefik.service"),
         (lambda stack: stack.remote("systemctl stop traefik"), "traefik.service is inactive"),
         (lambda stack: stack.remote("systemctl disable traefik"), "traefik.service is disabled"),
     ],
