@@ -266,13 +266,15 @@ class Portainer:
         """
         clock, timeouts = self.session.clock, self.session.timeouts
         deadline = clock.now() + timeouts.deploy
+        pause = min(0.1, timeouts.poll)
         while record.status == DEPLOYING:
             if clock.now() >= deadline:
                 raise DeploymentError(
                     f"{self.session.target.describe()}: stack {record.name!r} is still being deployed after "
                     f"{timeouts.deploy:g} s: look at its log in Portainer, then run again."
                 )
-            clock.sleep(timeouts.poll)
+            clock.sleep(pause)
+            pause = min(pause * 1.5, timeouts.poll)
             record = self.stack(record.id)
         if record.status == FAILED:
             raise DeploymentError(self.deployment_failure(record.name, "; ".join(record.messages[-3:])))

@@ -96,6 +96,11 @@ def owner_of(text: str) -> str | None:
     return found.group(1) if found else None
 
 
+def without_mark(text: str) -> str:
+    """A compose text without the first line that the portainer manager put there."""
+    return text if owner_of(text) is None else text.partition("\n")[2]
+
+
 def declare(outputs: Outputs, read: Read, *, only: tuple[str, int] | None = None) -> Declared:
     """Put outputs and compose files together.
 

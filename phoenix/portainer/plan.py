@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from phoenix.portainer.declared import Declared, DeclaredEnvironment, DeclaredStack, owner_of
+from phoenix.portainer.declared import Declared, DeclaredEnvironment, DeclaredStack, owner_of, without_mark
 from phoenix.portainer.matching import (
     EnvironmentMatch,
     StackMatch,
@@ -246,14 +246,7 @@ class _Planner:
     def _changed(self, item: DeclaredStack, match: StackMatch, text: str) -> tuple[str, ...]:
         record = match.record
         reasons = []
-        if text != item.text:
-            lines = sum(
-                1 for line in difflib.ndiff(text.splitlines()[1:], item.text.splitlines()[1:]) if line[:1] in "+-"
-            )
-            if lines:
-                reasons.append(f"its compose text changed ({lines} line{'s' if lines > 1 else ''})")
-            elif owner_of(text) == self.declared.owner:
-                reasons.append("its compose text changed (blanks at an end)")
+        reasons += _text_changes(without_mark(text), without_mark(item.text))
         reasons += _variable_changes(item, record)
         if record.status == FAILED:
             reasons.append("its last deployment failed")
@@ -349,6 +342,20 @@ class _Planner:
         if not self.prune:
             return []
         return [Step("environment", "delete", record.name, record.name, record.id, record.id, (why,))]
+
+
+def _text_changes(former: str, wanted: str) -> list[str]:
+    if former == wanted:
+        return []
+    changed = sum(
+        max(former_end - former_start, end - start)
+        for tag, former_start, former_end, start, end in difflib.SequenceMatcher(
+            None, former.splitlines(), wanted.splitlines(), autojunk=False
+        ).get_opcodes()
+        if tag != "equal"
+    )
+    lines = f"{changed} line{'s' if changed > 1 else ''}" if changed else "line ends only"
+    return [f"its compose text changed ({lines})"]
 
 
 def _variable_changes(item: DeclaredStack, record: StackRecord) -> list[str]:

@@ -84,15 +84,17 @@ class Access:
 
 
 class World(Protocol):
-    """What the workflow needs of the world.
+    """What the workflow needs of the world."""
 
-    Attributes:
-        stack: the Pulumi stack's name.
-        clock: time.
-    """
+    @property
+    def stack(self) -> str:
+        """The Pulumi stack's name."""
+        ...
 
-    stack: str
-    clock: Clock
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+        ...
 
     @property
     def start_timeout(self) -> float:
@@ -233,7 +235,7 @@ class Run:
         with self.step("inventory", "checking the inventory and the compose files"):
             # Before anything is touched: a mistake in a compose file must not stop a run half-way.
             intended = self.world.intended()
-            declare(intended, self.world.read)
+            checked = declare(intended, self.world.read)
         with self.step("readiness", "waiting until the system is ready"):
             self.ready()
         if not self.options.skip_pulumi:
@@ -245,7 +247,7 @@ class Run:
         else:
             with self.step("outputs", "reading the outputs"):
                 outputs = self.world.outputs()
-        declared = declare(outputs, self.world.read)
+        declared = checked if outputs == intended else declare(outputs, self.world.read)
         self.portainer(outputs, declared, partial=False)
 
     def one_stack(self, name: str, vmid: int) -> None:

@@ -52,7 +52,7 @@ class Timeouts:
         read: for the answer of a usual request.
         environment: for an environment to be made: the server itself gives up after 3 s.
         deploy: for a stack: the server pulls images before it answers.
-        poll: between two looks at something under way.
+        poll: between two looks at something under way, at most.
         settle: how long a request whose answer was lost may still show its effect.
     """
 
