@@ -120,13 +120,13 @@ class SshCarrier:
     ) -> asyncssh.SSHClientConnection:
         what = f"ssh {hop.address}" if isinstance(hop, Connection) else f"jump host {hop.address}"
         limit = self._settings.connect_timeout
-        agent = isinstance(hop, Connection) and hop.agent
+        named = hop.private_key is not None or hop.private_key_file is not None
         options: dict[str, Any] = {
             "port": hop.port,
             "username": hop.user,
             "known_hosts": trusted(hop, what),
-            "client_keys": keys(hop, what),
-            "agent_path": agent_socket(hop, what) if agent else None,
+            "client_keys": keys(hop if named else self._settings, what),  # a jump host's default is the target's key
+            "agent_path": agent_socket(hop, what) if self._settings.agent else None,
             "password": None,
             "preferred_auth": "publickey",
             "config": None,

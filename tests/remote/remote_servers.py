@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +21,20 @@ from pathlib import Path
 
 import asyncssh
 
-SHIMS = Path(__file__).parent / "shims"
+
+def _install_shims() -> Path:
+    """Copy the stand-ins to a directory of this run, with the interpreter of this run: `env python3` may be slow."""
+    directory = Path(tempfile.mkdtemp(prefix="phoenix-shims-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    directory.chmod(0o755)
+    for shim in (Path(__file__).parent / "shims").iterdir():
+        copy = directory / shim.name
+        copy.write_text(shim.read_text().replace("#!/usr/bin/env python3\n", f"#!{sys.executable} -IS\n", 1))
+        copy.chmod(0o755)
+    return directory
+
+
+SHIMS = _install_shims()
 
 
 def free_port(address: str = "127.0.0.1") -> int:
@@ -198,6 +214,9 @@ def sshd_problem() -> str | None:
         )
     if find_sshd() is None:
         return "OpenSSH's sshd is not installed and cannot be installed here"
+    shell = pwd.getpwuid(os.geteuid()).pw_shell
+    if shell.endswith(("nologin", "false")):
+        return f"OpenSSH's sshd lets nobody in whose login shell is {shell}"
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     return None

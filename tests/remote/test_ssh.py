@@ -451,6 +451,17 @@ def test_a_jump_host_carries_the_connection(server: AsyncsshServer, ssh_data: di
     assert server.logins == before + 2
 
 
+def test_a_jump_host_takes_the_targets_key_by_default(ssh_data: dict) -> None:
+    hop = {key: value for key, value in ssh_data.items() if key not in ("transport", "privateKeyFile")}
+    assert connect(ssh_data, jump=hop) == b"ok\n"
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_jump_host_takes_the_agent_too(ssh_data: dict) -> None:
+    hop = {key: value for key, value in ssh_data.items() if key not in ("transport", "privateKeyFile")}
+    assert connect(ssh_data, jump=hop, privateKeyFile=None, agent=True) == b"ok\n"
+
+
 def test_a_jump_hosts_key_is_checked_too(ssh_data: dict, make_connection) -> None:
     hop = {key: value for key, value in ssh_data.items() if key != "transport"}
     hop["hostKey"] = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
