@@ -114,7 +114,7 @@ def stack_values(project: Path, stack: str) -> dict[str, Any]:
     for key, value in own.items():
         if str(key).startswith(f"{PROJECT}:"):
             values[str(key).removeprefix(f"{PROJECT}:")] = _structured(_without_secrets(value))
-    return {key: value for key, value in values.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None and value != ""}
 
 
 def _section(path: Path, remedy: str) -> dict[str, Any]:
