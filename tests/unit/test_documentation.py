@@ -14,12 +14,7 @@ from phoenix.settings import parse
 from phoenix.settings_reference import BEGIN, reference
 
 DOCS = PROJECT / "docs"
-MINE = [
-    DOCS / "architecture.md",
-    DOCS / "configuration.md",
-    *sorted((DOCS / "adr").glob("*.md")),
-    PROJECT / "CHANGELOG.md",
-]
+PAGES = [DOCS / "architecture.md", DOCS / "configuration.md", PROJECT / "CHANGELOG.md", *sorted(DOCS.glob("adr/*.md"))]
 
 
 def test_the_reference_of_the_settings_is_that_of_the_models() -> None:
