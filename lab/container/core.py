@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from lab.container.start import Start
 
 DEFAULT_NETWORK = "198.18.10"
 WORKSTATION = "workstation"
+AUTHORITY = "PHOENIX_LAB_AUTHORITY"
 
 
 def _quiet(_: str) -> None:
@@ -98,7 +100,20 @@ def _layers(traefik: Path, docker: bool, report: Report) -> Layers:
             engine = rootfs.ensure_docker(base, report)
         except ContainerLabError as error:
             report(f"the VMs are without Docker: {error}")
-    return Layers(base, rootfs.ensure_program(traefik, "traefik", report), engine)
+    step_ca = rootfs.ensure_step_ca(report) if authority() == "step-ca" else None
+    return Layers(base, rootfs.ensure_program(traefik, "traefik", report), engine, step_ca)
+
+
+def authority() -> str:
+    """What plays the internal authority: ``pebble``, or ``step-ca`` where PHOENIX_LAB_AUTHORITY says so.
+
+    Raises:
+        ContainerLabError: the variable says something else.
+    """
+    wanted = os.environ.get(AUTHORITY, "pebble")
+    if wanted not in ("pebble", "step-ca"):
+        raise ContainerLabError(f"{AUTHORITY}: {wanted!r} is no authority of the lab: give pebble or step-ca.")
+    return wanted
 
 
 def down(directory: Path, *, report: Report = _quiet) -> bool:

@@ -55,6 +55,16 @@ def authority(root: Path, plan: Plan, internal: Authority) -> None:
     enable(root, "pebble.service", services.PEBBLE_UNIT.format(dns=plan.hypervisor))
 
 
+def step_ca(root: Path, plan: Plan, internal: Authority) -> None:
+    """The internal authority as a real step-ca, whose program is in the guest's layers."""
+    issued = internal.intermediate("Phoenix lab step-ca intermediate")
+    write(root, "/etc/step-ca/ssl/phoenix_root_ca.crt", internal.root)
+    write(root, "/etc/step-ca/intermediate.crt", issued.certificate)
+    write(root, "/etc/step-ca/intermediate.key", issued.key, 0o600)
+    write(root, "/etc/step-ca/ca.json", services.step_ca(plan))
+    enable(root, "step-ca.service", services.STEP_CA_UNIT.format(dns=plan.hypervisor))
+
+
 def portainer(root: Path, plan: Plan, issued: Issued, *, answer: bool) -> None:
     """A service that can stand on Portainer's port until Portainer is deployed.
 

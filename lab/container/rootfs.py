@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("PHOENIX_LAB_CACHE", REPOSITORY / ".cache" / "lab"))
 MIRROR = os.environ.get("PHOENIX_LAB_MIRROR", "http://deb.debian.org/debian")
 
+STEP_CA = "v0.30.2"
 _KEPT_SECONDS = 14 * 24 * 3600
 _SUITE = "bookworm"
 _PACKAGES = (
@@ -105,11 +106,13 @@ class Layers:
         base: the root file system of every guest.
         traefik: the program of CT 102.
         docker: Docker for the VMs; None where they have none.
+        step_ca: the program of CT 103; None where pebble plays it.
     """
 
     base: Path
     traefik: Path
     docker: Path | None
+    step_ca: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,28 @@ def ensure_program(program: Path, name: str, report: Report, cache: Path | None 
                 shutil.copy2(program, target)
             aside.rename(layer)
         return layer
+
+
+def ensure_step_ca(report: Report, cache: Path | None = None) -> Path:
+    """A layer with step-ca, built from source with Go (once; some minutes).
+
+    Raises:
+        ContainerLabError: Go is missing, or the build failed.
+    """
+    cache = cache or CACHE
+    program = cache / f"program-step-ca-{STEP_CA}"
+    with _locked(cache):
+        _touch(program)
+        if not program.exists():
+            began = time.monotonic()
+            report(f"building step-ca {STEP_CA} with Go (once; some minutes)")
+            with _aside(cache) as aside:
+                env = {**os.environ, "CGO_ENABLED": "0", "GOBIN": str(aside)}
+                module = f"github.com/smallstep/certificates/cmd/step-ca@{STEP_CA}"
+                run(["go", "install", "-trimpath", "-ldflags=-s -w", module], env=env, timeout=3600)
+                (aside / "step-ca").rename(program)
+            report(f"built step-ca in {time.monotonic() - began:.0f} s")
+    return ensure_program(program, "step-ca", report, cache)
 
 
 def _install(base: Path, aside: Path, archive: Path, report: Report) -> None:

@@ -29,6 +29,21 @@ RestartSec=1
 WantedBy=multi-user.target
 """
 
+STEP_CA_UNIT = """\
+[Unit]
+Description=Internal certificate authority (step-ca)
+After=network.target
+
+[Service]
+ExecStart=/usr/local/bin/step-ca /etc/step-ca/ca.json --resolver {dns}:53
+StateDirectory=step-ca
+Restart=always
+RestartSec=1
+
+[Install]
+WantedBy=multi-user.target
+"""
+
 ANSWER_UNIT = """\
 [Unit]
 Description=HTTPS service on Portainer's port that answers with its name, until Portainer is deployed
@@ -146,6 +161,22 @@ def gateway_site(plan: Plan) -> str:
 def authority_site() -> str:
     """The site in front of the internal authority: step-ca's paths on step-ca's port."""
     return _AUTHORITY_SITE.format(port=CA_PORT, pebble=PEBBLE_PORT)
+
+
+def step_ca(plan: Plan) -> str:
+    """step-ca's configuration (https://smallstep.com/docs/step-ca/configuration): one ACME provisioner named acme."""
+    settings: dict[str, Any] = {
+        "root": "/etc/step-ca/ssl/phoenix_root_ca.crt",
+        "crt": "/etc/step-ca/intermediate.crt",
+        "key": "/etc/step-ca/intermediate.key",
+        "address": f":{CA_PORT}",
+        "dnsNames": [f"ca.{plan.internal_domain}", plan.machine("authority").address],
+        "logger": {"format": "text"},
+        "db": {"type": "badgerv2", "dataSource": "/var/lib/step-ca/db"},
+        "authority": {"provisioners": [{"type": "ACME", "name": "acme"}]},
+        "tls": {"minVersion": 1.2, "maxVersion": 1.3},
+    }
+    return json.dumps(settings, indent=2) + "\n"
 
 
 def pebble(address: str, certificate: str, key: str, validity: int) -> str:

@@ -134,8 +134,8 @@ class Start:
 
     def _prepare(self, machine: Machine) -> None:
         """Mount a guest's root and write what makes it this guest."""
-        above = self.layers.traefik if machine.role == "traefik" else None
-        above = self.layers.docker if machine.kind == "vm" else above
+        programs = {"traefik": self.layers.traefik, "authority": self.layers.step_ca}
+        above = self.layers.docker if machine.kind == "vm" else programs.get(machine.role)
         layers = [layer for layer in (above, self.layers.base) if layer is not None]
         self.stacked[machine.number] = layers
         root = machines.mount_root(self.runtime, machine.number, layers)
@@ -143,7 +143,8 @@ class Start:
         if machine.role == "gateway":
             roles.gateway(root, self.plan, self.public)
         elif machine.role == "authority":
-            roles.authority(root, self.plan, self.internal)
+            role = roles.authority if self.layers.step_ca is None else roles.step_ca
+            role(root, self.plan, self.internal)
         elif machine.role == "portainer":
             roles.portainer(root, self.plan, self.portainer, answer=self.layers.docker is None)
         if machine.kind == "vm" and self.layers.docker is not None:
@@ -188,7 +189,9 @@ class Start:
     def _trust(self) -> None:
         """Collect the roots, which pebble makes anew at each start, and let every guest trust what it should."""
         authority = self.plan.machine("authority")
-        internal = self.internal.root + issuing_root(authority.address, self.internal.root)
+        internal = self.internal.root
+        if self.layers.step_ca is None:
+            internal += issuing_root(authority.address, self.internal.root)
         public = self.public.root + issuing_root(self.plan.internet, self.public.root)
         self.roots = {"internal": internal, "public": public}
         workstation.prepare(self.runtime, self.plan.hypervisor, public + internal)

@@ -136,7 +136,7 @@ def test_internal_authority_certifies_by_tls_challenge(container_lab: ContainerL
     )
     answer = container_lab.get(name, via="traefik", roots=roots)
     assert answer.issuer is not None
-    assert answer.issuer.startswith("Pebble Intermediate CA")
+    assert answer.issuer.startswith(("Pebble Intermediate CA", "Phoenix lab step-ca"))
     assert answer.json()["service"] == container_lab.plan.backends[0].name
     with pytest.raises(ssl.SSLCertVerificationError):
         container_lab.get(name, via="traefik", roots=container_lab.root("public"))

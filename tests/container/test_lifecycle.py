@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.container import cgroups, client, core, host, state
+from lab.container import cgroups, client, core, host, rootfs, state
 from lab.container.errors import ContainerLabDownError, ContainerLabError
 from lab.container.machines import Runtime
 from lab.container.network import Network
@@ -183,6 +183,29 @@ def test_a_failed_start_leaves_nothing_behind(directory: Path, monkeypatch: pyte
         up(directory)
     assert not any(system().values()), system()
     assert not directory.exists()
+
+
+def test_step_ca_itself_as_the_internal_authority(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (rootfs.CACHE / f"program-step-ca-{rootfs.STEP_CA}").exists():
+        pytest.skip("step-ca is not built: `PHOENIX_LAB_AUTHORITY=step-ca bin/lab up --kind container` builds it with Go")
+    monkeypatch.setenv("PHOENIX_LAB_AUTHORITY", "step-ca")
+    up(directory)
+    root = (directory / "internal-root.crt").read_text()
+    assert root.count("BEGIN CERTIFICATE") == 1, "one root for the authority and for what it issues"
+
+    def ask(path: str) -> client.Answer:
+        return client.get("ca.internal.example.test", path, address=f"{NETWORK}.10", port=9000, roots=root)
+
+    assert ask("/health").json() == {"status": "ok"}
+    new_order = ask("/acme/acme/directory").json()["newOrder"]
+    assert new_order == "https://ca.internal.example.test/acme/acme/new-order"
+    assert ask("/roots.pem").body.decode().strip() == root.strip()
+
+
+def test_another_authority_is_refused(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHOENIX_LAB_AUTHORITY", "letsencrypt")
+    with pytest.raises(ContainerLabError, match="'letsencrypt' is no authority of the lab: give pebble or step-ca"):
+        up(directory)
 
 
 def test_command_line(directory: Path) -> None:
