@@ -12,14 +12,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from phoenix.traefik import document
+from phoenix.traefik.phrases import has, list_of, listed, mapping_of, undefined
+from phoenix.traefik.static_checks import static_mistakes
 
-STATIC_SECTIONS = frozenset(
-    {
-        "accessLog", "api", "certificatesResolvers", "core", "entryPoints", "experimental", "global", "hostResolver",
-        "hub", "log", "metrics", "ocsp", "ping", "providers", "serversTransport", "spiffe", "tcpServersTransport",
-        "tracing",
-    }
-)  # fmt: skip
+__all__ = ["dynamic_mistakes", "mistakes", "rule_mistakes", "static_mistakes"]
+
 DYNAMIC_SECTIONS = frozenset({"http", "tcp", "udp", "tls"})
 HTTP_SECTIONS = frozenset({"routers", "services", "middlewares", "serversTransports"})
 ROUTER_KEYS = frozenset(
@@ -35,88 +32,19 @@ ROUTER_KEYS = frozenset(
         "observability",
     }
 )
-
-
-def _mapping(data: Any) -> Mapping[str, Any]:
-    return data if isinstance(data, Mapping) else {}
-
-
-def _has(known: Any, value: Any) -> bool:
-    return isinstance(value, str) and value in known
-
-
-def _list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _listed(known: Any) -> str:
-    return ", ".join(sorted(map(str, known))) or "none"
-
-
-def _none(value: Any, kind: str, known: Any) -> str:
-    return f"{value!r}, which is no {kind} (there are: {_listed(known)})"
-
-
-def _undefined(value: Any, known: Any) -> str:
-    return f"{value!r}, which the static configuration does not define (it defines: {_listed(known)})"
-
-
-def static_mistakes(static: Any) -> Iterator[str]:
-    """Phrases for a static configuration."""
-    if not isinstance(static, Mapping) or not static:
-        yield "holds no settings: Traefik would start with its defaults only"
-        return
-    for key in static:
-        if key not in STATIC_SECTIONS:
-            known = _listed(STATIC_SECTIONS)
-            yield f"{key} is no section Traefik knows, and Traefik would ignore it silently (sections: {known})"
-    entry_points = _mapping(static.get("entryPoints"))
-    if not entry_points:
-        yield "entryPoints defines none: Traefik would listen on port 80 only"
-    taken: dict[str, str] = {}
-    for name, value in entry_points.items():
-        address = str(_mapping(value).get("address") or "")
-        other = next((known for known, listens in taken.items() if _same_socket(address, listens)), None)
-        if not address:
-            yield f'entryPoints.{name}.address is missing: add one such as ":443"'
-        elif other:
-            yield f"entryPoints.{name}.address is {address!r}, as that of {other}: give one of them another"
-        taken[name] = address
-        redirect = _mapping(_mapping(_mapping(value).get("http")).get("redirections")).get("entryPoint")
-        target = _mapping(redirect).get("to")
-        if target is not None and not str(target).startswith(":") and not _has(entry_points, target):
-            yield f"entryPoints.{name} redirects to {_none(target, 'entry point', entry_points)}"
-    for name, value in _mapping(static.get("certificatesResolvers")).items():
-        yield from _resolver_mistakes(name, _mapping(_mapping(value).get("acme")), entry_points)
-    ping = _mapping(static.get("ping")).get("entryPoint")
-    if ping is not None and not _has(entry_points, ping):
-        yield f"ping.entryPoint is {_none(ping, 'entry point', entry_points)}"
-    provider = _mapping(_mapping(static.get("providers")).get("file"))
-    if "filename" in provider and "directory" in provider:
-        yield "providers.file has both filename and directory: Traefik would use the directory silently, so keep one"
-
-
-def _same_socket(first: str, second: str) -> bool:
-    """Whether two listen addresses cannot be bound at once; port 0 takes any free one."""
-    (first_host, _, first_port), (second_host, _, second_port) = (text.rpartition(":") for text in (first, second))
-    hosts = {first_host.strip("[]"), second_host.strip("[]")}
-    return first_port == second_port != "0" and (len(hosts) == 1 or not hosts.isdisjoint({"", "0.0.0.0", "::"}))  # noqa: S104 - compared, not bound
-
-
-def _resolver_mistakes(name: str, acme: Mapping[str, Any], entry_points: Mapping[str, Any]) -> Iterator[str]:
-    where = f"certificatesResolvers.{name}.acme"
-    if not acme:
-        yield f"certificatesResolvers.{name} has no acme settings: Traefik would skip the resolver"
-        return
-    if not acme.get("storage"):
-        yield f"{where}.storage is missing: name a file only Traefik may read"
-    if not any(kind in acme for kind in ("tlsChallenge", "httpChallenge", "dnsChallenge")):
-        yield f"{where} names no challenge: add tlsChallenge, httpChallenge or dnsChallenge"
-    challenge = _mapping(acme.get("httpChallenge")).get("entryPoint")
-    if challenge is not None and not _has(entry_points, challenge):
-        yield f"{where}.httpChallenge.entryPoint is {_none(challenge, 'entry point', entry_points)}"
+BALANCER_KEYS = frozenset(
+    {
+        "healthCheck",
+        "passHostHeader",
+        "passiveHealthCheck",
+        "responseForwarding",
+        "servers",
+        "serversTransport",
+        "sticky",
+        "strategy",
+    }
+)
+SERVER_KEYS = frozenset({"fenced", "preservePath", "url", "weight"})
 
 
 def dynamic_mistakes(dynamic: Any, static: Mapping[str, Any]) -> Iterator[str]:
@@ -126,28 +54,28 @@ def dynamic_mistakes(dynamic: Any, static: Mapping[str, Any]) -> Iterator[str]:
         return
     for key in dynamic:
         if key not in DYNAMIC_SECTIONS:
-            yield f"{key} is no section Traefik knows (sections: {_listed(DYNAMIC_SECTIONS)})"
+            yield f"{key} is no section Traefik knows (sections: {listed(DYNAMIC_SECTIONS)})"
     http = dynamic.get("http")
-    if "http" in dynamic and not isinstance(http, Mapping):
+    if "http" in dynamic and (not isinstance(http, Mapping) or not http):
         yield "http is empty: Traefik would drop every route"
         return
-    for key, value in _mapping(http).items():
+    for key, value in mapping_of(http).items():
         if key not in HTTP_SECTIONS:
-            yield f"http.{key} is no section Traefik knows (sections: {_listed(HTTP_SECTIONS)})"
+            yield f"http.{key} is no section Traefik knows (sections: {listed(HTTP_SECTIONS)})"
         elif not isinstance(value, Mapping) or not value:
             yield f"http.{key} is empty: Traefik would refuse the file or drop what stood there, so leave it out"
-    for name, phrase in _http_mistakes(_mapping(http), static):
+    for name, phrase in _http_mistakes(mapping_of(http), static):
         yield f"{name} {phrase}"
     yield from document.template_mistakes(dynamic)
 
 
 def _http_mistakes(http: Mapping[str, Any], static: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    entry_points = _mapping(static.get("entryPoints"))
-    resolvers = _mapping(static.get("certificatesResolvers"))
-    services, middlewares = _mapping(http.get("services")), _mapping(http.get("middlewares"))
-    transports = _mapping(http.get("serversTransports"))
+    entry_points = mapping_of(static.get("entryPoints"))
+    resolvers = mapping_of(static.get("certificatesResolvers"))
+    services, middlewares = mapping_of(http.get("services")), mapping_of(http.get("middlewares"))
+    transports = mapping_of(http.get("serversTransports"))
     rules: dict[tuple[str, str], str] = {}
-    for name, router in sorted(_mapping(http.get("routers")).items(), key=lambda item: str(item[0])):
+    for name, router in sorted(mapping_of(http.get("routers")).items(), key=lambda item: str(item[0])):
         where = f"http.routers.{name}"
         if not isinstance(router, Mapping):
             yield where, "is no mapping: give it a rule and a service"
@@ -156,16 +84,19 @@ def _http_mistakes(http: Mapping[str, Any], static: Mapping[str, Any]) -> Iterat
             if key not in ROUTER_KEYS:
                 yield (
                     where,
-                    f"has the key {key!r}, for which Traefik refuses the whole file (keys: {_listed(ROUTER_KEYS)})",
+                    f"has the key {key!r}, for which Traefik refuses the whole file (keys: {listed(ROUTER_KEYS)})",
                 )
+        priority = router.get("priority")
+        if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
+            yield where, f"has the priority {priority!r}: it must be a whole number"
         text = router.get("rule")
         if not isinstance(text, str) or not text:
             yield where, "has no rule: add one such as Host(`name.example.test`)"
             continue
         yield from ((where, phrase) for phrase in rule_mistakes(text))
-        for entry_point in _list(router.get("entryPoints")) or sorted(map(str, entry_points)):
-            if not _has(entry_points, entry_point):
-                yield where, f"names the entry point {_undefined(entry_point, entry_points)}"
+        for entry_point in list_of(router.get("entryPoints")) or sorted(map(str, entry_points)):
+            if not has(entry_points, entry_point):
+                yield where, f"names the entry point {undefined(entry_point, entry_points)}"
             other = rules.setdefault((text, str(entry_point)), name)
             if other != name:
                 yield (
@@ -187,14 +118,14 @@ def _references(
     if not isinstance(service, str) or not service:
         yield "names no service"
     elif "@" not in service and service not in services:
-        yield f"names the service {service!r}, which is not there (services: {_listed(services)})"
-    for middleware in _list(router.get("middlewares")):
-        if "@" not in str(middleware) and not _has(middlewares, middleware):
-            yield f"names the middleware {middleware!r}, which is not there (middlewares: {_listed(middlewares)})"
-    resolver = _mapping(router.get("tls")).get("certResolver")
-    if resolver is not None and not _has(resolvers, resolver):
+        yield f"names the service {service!r}, which is not there (services: {listed(services)})"
+    for middleware in list_of(router.get("middlewares")):
+        if "@" not in str(middleware) and not has(middlewares, middleware):
+            yield f"names the middleware {middleware!r}, which is not there (middlewares: {listed(middlewares)})"
+    resolver = mapping_of(router.get("tls")).get("certResolver")
+    if resolver is not None and not has(resolvers, resolver):
         yield (
-            f"names the certificate resolver {_undefined(resolver, resolvers)}: "
+            f"names the certificate resolver {undefined(resolver, resolvers)}: "
             "Traefik would serve its default certificate and say nothing"
         )
 
@@ -225,25 +156,33 @@ def rule_mistakes(text: str) -> Iterator[str]:
 
 
 def _service_mistakes(service: Any, transports: Mapping[str, Any]) -> Iterator[str]:
-    balancer = _mapping(_mapping(service).get("loadBalancer"))
+    balancer = mapping_of(mapping_of(service).get("loadBalancer"))
     if not balancer:
-        if not any(key in _mapping(service) for key in ("weighted", "mirroring", "failover", "highestRandomWeight")):
+        if not any(key in mapping_of(service) for key in ("weighted", "mirroring", "failover", "highestRandomWeight")):
             yield "has no loadBalancer"
         return
+    yield from _unknown_keys("loadBalancer", balancer, BALANCER_KEYS)
     servers = balancer.get("servers")
     if not isinstance(servers, list) or not servers:
         yield "has no servers: every request would be answered 503"
         servers = []
     for server in servers:
-        url = str(_mapping(server).get("url", ""))
+        yield from _unknown_keys("server", mapping_of(server), SERVER_KEYS)
+        url = str(mapping_of(server).get("url", ""))
         if not url.startswith(("http://", "https://", "h2c://")) or len(url.partition("://")[2]) == 0 or " " in url:
             yield f"has the server URL {url!r}: it must be such as http://10.0.0.141:8000"
     transport = balancer.get("serversTransport")
-    if transport is not None and "@" not in str(transport) and not _has(transports, transport):
-        yield f"names the serversTransport {transport!r}, which is not there (there are: {_listed(transports)})"
+    if transport is not None and "@" not in str(transport) and not has(transports, transport):
+        yield f"names the serversTransport {transport!r}, which is not there (there are: {listed(transports)})"
+
+
+def _unknown_keys(what: str, data: Mapping[str, Any], known: frozenset[str]) -> Iterator[str]:
+    for key in data:
+        if key not in known:
+            yield f"has the {what} key {key!r}, for which Traefik refuses the whole file (keys: {listed(known)})"
 
 
 def mistakes(static_file: str, static: Any, dynamic_file: str, dynamic: Any) -> list[str]:
     """One sentence for each mistake in a candidate pair."""
     found = [f"{static_file}: {phrase}." for phrase in static_mistakes(static)]
-    return found + [f"{dynamic_file}: {phrase}." for phrase in dynamic_mistakes(dynamic, _mapping(static))]
+    return found + [f"{dynamic_file}: {phrase}." for phrase in dynamic_mistakes(dynamic, mapping_of(static))]

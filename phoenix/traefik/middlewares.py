@@ -141,8 +141,25 @@ def secret_values(middlewares: Mapping[str, Middleware]) -> tuple[str, ...]:
     found: list[str] = []
     for item in middlewares.values():
         for line in item.basic_auth.lines() if item.basic_auth else ():
-            found += [line, line.partition(":")[2]]
+            found += _parts(line)
     return tuple(dict.fromkeys(found))
+
+
+def logins_in(dynamic: Any) -> list[str]:
+    """Every user line in a dynamic configuration, whoever wrote it."""
+    http = dynamic.get("http") if isinstance(dynamic, Mapping) else None
+    found: list[str] = []
+    middlewares = http.get("middlewares") if isinstance(http, Mapping) else None
+    for item in middlewares.values() if isinstance(middlewares, Mapping) else ():
+        for kind in ("basicAuth", "digestAuth"):
+            login = item.get(kind) if isinstance(item, Mapping) else None
+            users = login.get("users") if isinstance(login, Mapping) else None
+            found += [part for line in (users if isinstance(users, list) else ()) for part in _parts(str(line))]
+    return found
+
+
+def _parts(line: str) -> list[str]:
+    return [line, line.partition(":")[2]] if ":" in line else [line]
 
 
 def without_secrets(http: Mapping[str, Any]) -> dict[str, Any]:

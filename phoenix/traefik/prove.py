@@ -13,6 +13,7 @@ from phoenix.remote.http import fetch_http
 from phoenix.remote.masking import mask
 from phoenix.traefik import candidate, checks, document, live, served
 from phoenix.traefik.asking import Question, ask, questions
+from phoenix.traefik.middlewares import logins_in
 from phoenix.traefik.surroundings import file_problems, port_problems
 
 BOOT_SECONDS = 20.0
@@ -71,6 +72,8 @@ def prove(
             return _prove_once(transport, binary, static, dynamic, staged, ask_for)
         except _PortBusyError:
             continue
+        except TraefikError as error:
+            raise TraefikError(mask(str(error), logins_in(dynamic))) from None
     raise TraefikError(
         f"{transport.description}: no free loopback port was found for a candidate instance in {PORT_ATTEMPTS} tries."
     )
@@ -101,12 +104,18 @@ def _prove_once(
         found = _wait(transport, f"http://127.0.0.1:{port}", intended, pid, directory)
         if found:
             said = candidate.words(transport.run(candidate.log_script(directory)).text)
-            said = f"; Traefik says: {mask(said)}" if said else ""
-            raise TraefikError(f"Traefik would not serve it: {'; '.join(found[:5])}{said}")
+            said = said.replace(f"{directory}/dynamic.yml", "the candidate")
+            if said and all(map(_is_absence, found)):
+                raise TraefikError(f"Traefik refuses it as a whole: {said}")
+            raise TraefikError(f"Traefik would not serve it: {'; '.join([*found[:5], *_said(said)])}")
         addresses = {point: f"127.0.0.1:{own}" for point, own in ports.items()}
         return _ask_backends(transport, http, questions(http.get("routers") or {}, routers, addresses), directory)
     finally:
         transport.run(candidate.stop_script(pid, directory), check=False)
+
+
+def _said(words: str) -> list[str]:
+    return [f"Traefik says: {words}"] if words else []
 
 
 def https_routers(http: Mapping[str, Any], names: Iterable[str]) -> list[str]:
@@ -165,7 +174,7 @@ def _wait(transport: Transport, api_url: str, intended: Mapping[str, Any], pid: 
             if _BUSY in alive.text:
                 raise _PortBusyError
             said = candidate.words(alive.text) or alive.text.strip()[-300:]
-            raise TraefikError(f"Traefik does not start with it: {mask(said)}")
+            raise TraefikError(f"Traefik does not start with it: {said}")
         time.sleep(POLL_SECONDS)
 
 

@@ -69,13 +69,13 @@ class Push:
         """
         self.mark("staged")
         with _Masked(self.props):
-            intended = document.load(self.props["content"])
-            self.changed = served.changed_routers(self._on_disk(), self.props["content"], intended["http"])
+            intended = parsed(self.props["content"])
+            self.changed = served.changed_routers(self._on_disk(), self.props["content"], http_of(intended))
             warnings = prove(
                 self.transport,
                 self.props["binary"],
-                document.load(self.props["static"]),
-                intended,
+                parsed(self.props["static"]),
+                {} if intended is None else intended,
                 staged,
                 user=self.props.get("user") or "root",
                 ask_for=self.changed if self.probes else (),
@@ -96,12 +96,12 @@ class Push:
         if not self._runs_as_meant():
             return
         with _Masked(self.props):
-            intended = document.load(self.props["content"])
+            intended = parsed(self.props["content"])
             self._wait_live(intended, "")
             self.mark("live")
             if self.probes and self.changed:
-                self._ask(intended["http"], self.changed)
-            self._certificates(intended["http"])
+                self._ask(http_of(intended), self.changed)
+            self._certificates(http_of(intended))
         self.say(f"{self.path}: {', '.join(self.steps)}")
 
     def rolled_back(self) -> None:
@@ -115,15 +115,16 @@ class Push:
         begun = time.monotonic()
         with _Masked(self.props):
             try:
-                intended = document.load(self._on_disk())
-            except ValueError:
+                intended = parsed(self._on_disk())
+            except TraefikError:
                 intended = None
-            if not isinstance(intended, Mapping) or not isinstance(intended.get("http"), Mapping):
+            http = http_of(intended)
+            if not http:
                 return  # there was none, or none that says what shall be served
             self._wait_live(intended, "the old routes do not serve again: ")
-            names = [name for name in self.changed if name in (intended["http"].get("routers") or {})]
+            names = [name for name in self.changed if name in (http.get("routers") or {})]
             if self.probes and names:
-                findings = self._findings(intended["http"], names)
+                findings = self._findings(http, names)
                 if findings.failures:
                     raise TraefikError(f"the old routes do not serve again: {'; '.join(findings.failures[:5])}")
         milliseconds = (time.monotonic() - begun) * 1000
@@ -187,6 +188,24 @@ class Push:
                 f"{self._words()}"
             )
         self.mark("certificates seen")
+
+
+def parsed(text: str) -> Any:
+    """The data of a candidate's text.
+
+    Raises:
+        TraefikError: it is no YAML.
+    """
+    try:
+        return document.load(text)
+    except ValueError as error:
+        raise TraefikError(f"the candidate is refused: {error}") from None
+
+
+def http_of(data: Any) -> Mapping[str, Any]:
+    """The ``http`` section, or nothing."""
+    http = data.get("http") if isinstance(data, Mapping) else None
+    return http if isinstance(http, Mapping) else {}
 
 
 class _Masked:

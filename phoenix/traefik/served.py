@@ -55,9 +55,15 @@ def is_own_500(reply: Reply) -> bool:
 
 def backend(http: Mapping[str, Any], router: str) -> str:
     """URL of the first server a router leads to; empty for a service of Traefik's own."""
-    service = (http.get("services") or {}).get((http.get("routers") or {}).get(router, {}).get("service"), {})
-    servers = (service.get("loadBalancer") or {}).get("servers") or [{}]
-    return str(servers[0].get("url") or "")
+    service = _at(http, "services").get(str(_at(_at(http, "routers"), router).get("service")))
+    servers = _at(service, "loadBalancer").get("servers")
+    first = servers[0] if isinstance(servers, list) and servers else {}
+    return str(first.get("url") or "") if isinstance(first, Mapping) else ""
+
+
+def _at(data: Any, key: str) -> Mapping[str, Any]:
+    value = data.get(key) if isinstance(data, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
 
 
 def judge(replies: Sequence[Reply], http: Mapping[str, Any]) -> tuple[list[Reply], list[str]]:
@@ -170,20 +176,21 @@ def changed_routers(old: str, new: str, http: Mapping[str, Any]) -> list[str]:
         new: text of the one that shall be.
         http: the ``http`` section of ``new``.
     """
-    routers = http.get("routers") or {}
+    routers = _at(http, "routers")
     before, after = blocks(old), blocks(new)
     if before is None or after is None:
-        return sorted(routers)
+        return sorted(map(str, routers))
     different = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     found = []
-    for name, router in sorted(routers.items()):
-        service = router.get("service")
-        balancer = ((http.get("services") or {}).get(service) or {}).get("loadBalancer") or {}
+    for name in sorted(map(str, routers)):
+        router = _at(routers, name)
+        service = str(router.get("service"))
+        balancer = _at(_at(_at(http, "services"), service), "loadBalancer")
         keys = {
             ("routers", name),
             ("services", service),
-            ("serversTransports", balancer.get("serversTransport")),
-            *(("middlewares", middleware) for middleware in router.get("middlewares") or ()),
+            ("serversTransports", str(balancer.get("serversTransport"))),
+            *(("middlewares", str(middleware)) for middleware in router.get("middlewares") or ()),
         }
         if keys & different:
             found.append(name)

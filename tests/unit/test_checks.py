@@ -121,7 +121,10 @@ STATIC: dict[str, tuple[Change, list[str]]] = {
         _put("providers", "file", "directory", "/etc/traefik/dynamic"),
         ["providers.file has both filename and directory: Traefik would use the directory silently, so keep one"],
     ),
-    "a section of the wrong type": (_put("providers", ["file"]), []),
+    "a section of the wrong type": (
+        _put("providers", ["file"]),
+        ["providers.file.filename is missing: Traefik would serve no route, and SIGHUP would end it"],
+    ),
 }
 
 

@@ -1,0 +1,136 @@
+"""What can be known of a static configuration without Traefik. Pure; :mod:`phoenix.traefik.checks` puts it to use."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from phoenix.traefik.phrases import has, listed, mapping_of, none_of
+
+STATIC_SECTIONS = frozenset(
+    {
+        "accessLog", "api", "certificatesResolvers", "core", "entryPoints", "experimental", "global", "hostResolver",
+        "hub", "log", "metrics", "ocsp", "ping", "providers", "serversTransport", "spiffe", "tcpServersTransport",
+        "tracing",
+    }
+)  # fmt: skip
+LOG_LEVELS = frozenset({"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL", "PANIC"})
+
+
+def static_mistakes(static: Any) -> Iterator[str]:
+    """Phrases for a static configuration."""
+    if not isinstance(static, Mapping) or not static:
+        yield "holds no settings: Traefik would start with its defaults only"
+        return
+    for key in static:
+        if key not in STATIC_SECTIONS:
+            known = listed(STATIC_SECTIONS)
+            yield f"{key} is no section Traefik knows, and Traefik would ignore it silently (sections: {known})"
+    entry_points = mapping_of(static.get("entryPoints"))
+    if not entry_points:
+        yield "entryPoints defines none: Traefik would listen on port 80 only"
+    yield from _entry_point_mistakes(entry_points)
+    yield from _resolvers_mistakes(mapping_of(static.get("certificatesResolvers")), entry_points)
+    ping = mapping_of(static.get("ping")).get("entryPoint")
+    if ping is not None and not has(entry_points, ping):
+        yield f"ping.entryPoint is {none_of(ping, 'entry point', entry_points)}"
+    yield from _provider_mistakes(static)
+    yield from _api_mistakes(static, entry_points)
+    level = mapping_of(static.get("log")).get("level")
+    if level is not None and str(level).upper() not in LOG_LEVELS:
+        yield f"log.level is {level!r}, in place of which Traefik would take ERROR (levels: {listed(LOG_LEVELS)})"
+
+
+def _entry_point_mistakes(entry_points: Mapping[str, Any]) -> Iterator[str]:
+    taken: dict[str, str] = {}
+    for name, value in entry_points.items():
+        address = str(mapping_of(value).get("address") or "")
+        other = next((known for known, listens in taken.items() if _same_socket(address, listens)), None)
+        if not address:
+            yield f'entryPoints.{name}.address is missing: add one such as ":443"'
+        elif not _is_listen_address(address):
+            yield f'entryPoints.{name}.address is {address!r}: it must be a listen address such as ":443"'
+        elif other:
+            yield f"entryPoints.{name}.address is {address!r}, as that of {other}: give one of them another"
+        taken[name] = address
+        redirect = mapping_of(mapping_of(mapping_of(value).get("http")).get("redirections")).get("entryPoint")
+        target = mapping_of(redirect).get("to")
+        if target is not None and not str(target).startswith(":") and not has(entry_points, target):
+            yield f"entryPoints.{name} redirects to {none_of(target, 'entry point', entry_points)}"
+
+
+def _is_listen_address(address: str) -> bool:
+    host, separator, port = address.removesuffix("/tcp").removesuffix("/udp").rpartition(":")
+    if not separator or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        return False
+    try:
+        return not host or bool(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return False
+
+
+def _provider_mistakes(static: Mapping[str, Any]) -> Iterator[str]:
+    """What keeps the dynamic file from being read, or from being read again."""
+    provider = mapping_of(mapping_of(static.get("providers")).get("file"))
+    if "filename" in provider and "directory" in provider:
+        yield "providers.file has both filename and directory: Traefik would use the directory silently, so keep one"
+    elif "directory" in provider:
+        yield (
+            "providers.file.directory would load every .yml, .yaml and .toml file there, hidden ones too, and one "
+            "broken file would block all: use filename"
+        )
+    elif not provider.get("filename"):
+        yield "providers.file.filename is missing: Traefik would serve no route, and SIGHUP would end it"
+    if provider.get("watch") is False:
+        yield "providers.file.watch is false: Traefik would not notice a changed route"
+
+
+def _api_mistakes(static: Mapping[str, Any], entry_points: Mapping[str, Any]) -> Iterator[str]:
+    """An API without a password belongs on loopback (https://doc.traefik.io/traefik/operations/api/#insecure)."""
+    if not entry_points or not mapping_of(static.get("api")).get("insecure"):
+        return
+    host = str(mapping_of(entry_points.get("traefik")).get("address") or ":8080").rpartition(":")[0].strip("[]")
+    try:
+        loopback = bool(host) and ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        yield (
+            "api.insecure is true, and entryPoints.traefik is not on a loopback address: anybody could read every "
+            'route, so give it one such as "127.0.0.1:8080"'
+        )
+
+
+def _same_socket(first: str, second: str) -> bool:
+    """Whether two listen addresses cannot be bound at once; port 0 takes any free one."""
+    (first_host, _, first_port), (second_host, _, second_port) = (text.rpartition(":") for text in (first, second))
+    hosts = {first_host.strip("[]"), second_host.strip("[]")}
+    return first_port == second_port != "0" and (len(hosts) == 1 or not hosts.isdisjoint({"", "0.0.0.0", "::"}))  # noqa: S104 - compared, not bound
+
+
+def _resolvers_mistakes(resolvers: Mapping[str, Any], entry_points: Mapping[str, Any]) -> Iterator[str]:
+    storages: dict[str, str] = {}
+    for name, value in resolvers.items():
+        acme = mapping_of(mapping_of(value).get("acme"))
+        yield from _resolver_mistakes(name, acme, entry_points)
+        other = storages.setdefault(str(acme.get("storage") or f"none of {name}"), name)
+        if other != name:
+            yield f"certificatesResolvers.{name}.acme.storage is that of {other}: give each resolver a file of its own"
+
+
+def _resolver_mistakes(name: str, acme: Mapping[str, Any], entry_points: Mapping[str, Any]) -> Iterator[str]:
+    where = f"certificatesResolvers.{name}.acme"
+    if not acme:
+        yield f"certificatesResolvers.{name} has no acme settings: Traefik would skip the resolver"
+        return
+    if not acme.get("storage"):
+        yield f"{where}.storage is missing: name a file only Traefik may read"
+    if not any(kind in acme for kind in ("tlsChallenge", "httpChallenge", "dnsChallenge")):
+        yield f"{where} names no challenge: add tlsChallenge, httpChallenge or dnsChallenge"
+    server = acme.get("caServer")
+    if server is not None and not str(server).startswith(("https://", "http://")):
+        yield f"{where}.caServer is {server!r}: it must be the URL of an ACME directory"
+    challenge = mapping_of(acme.get("httpChallenge")).get("entryPoint")
+    if challenge is not None and not has(entry_points, challenge):
+        yield f"{where}.httpChallenge.entryPoint is {none_of(challenge, 'entry point', entry_points)}"
