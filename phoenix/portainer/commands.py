@@ -30,6 +30,7 @@ def _options(command: F) -> F:
             click.option("--password-file", type=_FILE, help="File with the admin's password (- for stdin)."),
             click.option("--api-key-file", type=_FILE, help="File with an API key, in place of a login (- for stdin)."),
             click.option("--setup-token-file", type=_FILE, help="File with the set-up token (servers from 2.43 on)."),
+            click.option("--root", type=_FILE, help="CA certificate to trust besides the system's."),
         )
     ):
         command = option(command)
@@ -42,6 +43,7 @@ def _live(
     password_file: Path | None,
     api_key_file: Path | None,
     setup_token_file: Path | None,
+    root: Path | None,
 ) -> Live:
     from phoenix.errors import InputError
     from phoenix.portainer.world import Live
@@ -49,7 +51,7 @@ def _live(
     given = (outputs, password_file, api_key_file, setup_token_file)
     if sum(str(path) == "-" for path in given) > 1:
         raise InputError(["Only one of the options can read standard input (-): put the others into files."])
-    return Live(PROJECT, stack, outputs, password_file, api_key_file, setup_token_file)
+    return Live(PROJECT, stack, outputs, password_file, api_key_file, setup_token_file, root)
 
 
 @click.group()
@@ -69,6 +71,7 @@ def sync_everything(
     password_file: Path | None,
     api_key_file: Path | None,
     setup_token_file: Path | None,
+    root: Path | None,
     dry_run: bool,
     prune: bool,
     skip_pulumi: bool,
@@ -76,7 +79,7 @@ def sync_everything(
     """Wait until the system is ready, run pulumi up, then sync Portainer and check it through the gateway."""
     from phoenix.portainer.sync import Options, sync_all
 
-    world = _live(stack, outputs, password_file, api_key_file, setup_token_file)
+    world = _live(stack, outputs, password_file, api_key_file, setup_token_file, root)
     options = Options(dry_run=dry_run, prune=prune, skip_pulumi=skip_pulumi or outputs is not None)
     _run(stack, as_json, dry_run, lambda progress, report: sync_all(world, options, progress, report))
 
@@ -97,12 +100,13 @@ def sync_one(
     password_file: Path | None,
     api_key_file: Path | None,
     setup_token_file: Path | None,
+    root: Path | None,
     dry_run: bool,
 ) -> None:
     """Sync one Docker stack: phoenix sync stack NAME to VMID."""
     from phoenix.portainer.sync import Options, sync_stack
 
-    world = _live(stack, outputs, password_file, api_key_file, setup_token_file)
+    world = _live(stack, outputs, password_file, api_key_file, setup_token_file, root)
     options = Options(dry_run=dry_run)
     _run(stack, as_json, dry_run, lambda progress, report: sync_stack(world, name, vmid, options, progress, report))
 
@@ -116,11 +120,12 @@ def status(
     password_file: Path | None,
     api_key_file: Path | None,
     setup_token_file: Path | None,
+    root: Path | None,
 ) -> None:
     """Show what is ready, what is healthy and what differs from the inventory; changes nothing."""
     from phoenix.portainer.status import show_status
 
-    world = _live(stack, outputs, password_file, api_key_file, setup_token_file)
+    world = _live(stack, outputs, password_file, api_key_file, setup_token_file, root)
     _run(stack, as_json, True, lambda progress, report: show_status(world, progress, report))
 
 

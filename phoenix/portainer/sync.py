@@ -236,6 +236,8 @@ class Run:
             # Before anything is touched: a mistake in a compose file must not stop a run half-way.
             intended = self.world.intended()
             checked = declare(intended, self.world.read)
+            if not self.options.dry_run:
+                self.world.access()
         with self.step("readiness", "waiting until the system is ready"):
             self.ready()
         if not self.options.skip_pulumi:

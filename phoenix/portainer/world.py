@@ -55,6 +55,7 @@ class Live:
         password_file: before any setting.
         api_key_file: before any setting.
         setup_token_file: before any setting.
+        root_file: certificate authority to trust beside the system's; before any setting.
         clock: time.
     """
 
@@ -64,6 +65,7 @@ class Live:
     password_file: Path | None = None
     api_key_file: Path | None = None
     setup_token_file: Path | None = None
+    root_file: Path | None = None
     clock: Clock = field(default_factory=Clock)
 
     # -- settings ----------------------------------------------------------------------------------------------
@@ -140,7 +142,8 @@ class Live:
         return contract.parse(json.dumps(data), str(self._inventory_directory))
 
     def intended(self) -> Outputs:
-        """See :class:`phoenix.portainer.sync.World`."""
+        """See :class:`phoenix.portainer.sync.World`; wrong settings of any kind are found here, before all else."""
+        _ = self.api, self.readiness
         return contract.read_file(self.outputs_file) if self.outputs_file else self._intended
 
     def outputs(self) -> Outputs:
@@ -290,12 +293,12 @@ class Live:
             host, port = outputs.portainer.server.address, outputs.portainer.server.port
         elif outputs.gateway is not None:
             host, port = outputs.gateway.address, outputs.gateway.port
-        root = self.api.root_file
+        root = self.root_file or self.api.root_file
         return Target(
             outputs.portainer.hostname,
             address=host,
             port=port,
-            root_file=self.project / Path(root).expanduser() if root else None,
+            root_file=(Path.cwd() if self.root_file else self.project) / Path(root).expanduser() if root else None,
             server_name=self.api.server_name,
         )
 
