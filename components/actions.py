@@ -80,19 +80,19 @@ def connection_args(connection: Connection) -> pulumi.Output[remote.ConnectionAr
             agent_socket_path=None,
             dial_error_limit=DIAL_ATTEMPTS - 1,
             per_dial_timeout=SECONDS_TO_DIAL,
-            proxy=_proxy(connection.jump) if connection.jump else None,
+            proxy=_proxy(connection.jump, private_key(connection)) if connection.jump else None,
         )
     )
 
 
-def _proxy(jump: Jump) -> remote.ProxyConnectionArgs:
+def _proxy(jump: Jump, targets_key: str | None) -> remote.ProxyConnectionArgs:
     if jump.host is None:
         raise InputError(["the jump host has no host: add one."])
     return remote.ProxyConnectionArgs(
         host=jump.host,
         port=jump.port,
         user=jump.user,
-        private_key=private_key(jump),
+        private_key=private_key(jump) or targets_key,
         host_key=host_key_of(jump),
         dial_error_limit=DIAL_ATTEMPTS - 1,
         per_dial_timeout=SECONDS_TO_DIAL,

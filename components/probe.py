@@ -27,11 +27,13 @@ class LiveProvider(ResourceProvider):
         interval: seconds between two looks while waiting.
         unreachable_is_a_change: whether a preview that cannot see the target counts the probe as changed, so that
             ``up`` tries again and stops there. One probe at the front does; for the others drift is unknown.
+        no_change: inputs that may change without the probe being updated.
     """
 
     what = "live state"
     interval = 0.1
     unreachable_is_a_change = False
+    no_change: frozenset[str] = frozenset({"connection"})
 
     def problems(self, transport: Transport, props: Mapping[str, Any]) -> list[str]:
         """A phrase for each thing that does not hold; none where all is well."""
@@ -87,7 +89,7 @@ class LiveProvider(ResourceProvider):
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         """Whether the inputs changed, or what they ask for does not hold any more."""
         olds, news = plain_properties(_olds), plain_properties(_news)
-        return DiffResult(changes=changed(olds, news) or self._lost(news))
+        return DiffResult(changes=changed(olds, news, self.no_change) or self._lost(news))
 
     def _lost(self, props: Mapping[str, Any]) -> bool:
         connection = Connection.parse(props["connection"])
@@ -116,6 +118,6 @@ class LiveProvider(ResourceProvider):
             self.removed(open_transport(Connection.parse(props["connection"])), props)
 
 
-def changed(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
-    """Whether any input differs, the way to reach the target left out."""
-    return any(olds.get(key) != value for key, value in news.items() if key != "connection")
+def changed(olds: Mapping[str, Any], news: Mapping[str, Any], ignored: frozenset[str]) -> bool:
+    """Whether any input differs, but for those that are ignored."""
+    return any(olds.get(key) != value for key, value in news.items() if key not in ignored)
