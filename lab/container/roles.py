@@ -37,7 +37,8 @@ def gateway(root: Path, plan: Plan, public: Authority) -> None:
     write(root, "/etc/nginx/nginx.conf", services.NGINX)
     write(root, "/etc/nginx/ssl/gateway.crt", issued.certificate)
     write(root, "/etc/nginx/ssl/gateway.key", issued.key, 0o600)
-    write(root, "/etc/nginx/sites-enabled/lab.conf", services.gateway_site(plan))
+    write(root, "/etc/nginx/sites-available/lab.conf", services.gateway_site(plan))
+    (root / "etc/nginx/sites-enabled/lab.conf").symlink_to("/etc/nginx/sites-available/lab.conf")
     enable(root, "nginx.service")
 
 

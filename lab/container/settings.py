@@ -70,7 +70,11 @@ def compose(
             "rootFile": root_file,
             "externalDirectory": services.PUBLIC_DIRECTORY,
         },
-        "gateway": {"address": plan.machine("gateway").address},
+        "gateway": {
+            "address": plan.machine("gateway").address,
+            "connection": _connection(plan.machine("gateway"), directory, host_keys),
+            "replaces": ["lab.conf"],
+        },
         "portainer": {
             "connection": _connection(portainer, directory, host_keys),
             "agents": {

@@ -187,7 +187,9 @@ def test_a_failed_start_leaves_nothing_behind(directory: Path, monkeypatch: pyte
 
 def test_step_ca_itself_as_the_internal_authority(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (rootfs.CACHE / f"program-step-ca-{rootfs.STEP_CA}").exists():
-        pytest.skip("step-ca is not built: `PHOENIX_LAB_AUTHORITY=step-ca bin/lab up --kind container` builds it with Go")
+        pytest.skip(
+            "step-ca is not built: `PHOENIX_LAB_AUTHORITY=step-ca bin/lab up --kind container` builds it with Go"
+        )
     monkeypatch.setenv("PHOENIX_LAB_AUTHORITY", "step-ca")
     up(directory)
     root = (directory / "internal-root.crt").read_text()
