@@ -114,10 +114,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        body = b'{"service": "backend"}'
-        status = getattr(self.server, "status", 200)
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        server = self.server
+        assert isinstance(server, _Server)
+        body = server.body
+        if server.plain:
+            self.send_response_only(server.status)
+        else:
+            self.send_response(server.status)
+            self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -128,17 +132,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    status = 200
+    body = b'{"service": "backend"}'
+    plain = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that refuse the certificate are what some tests are about."""
 
 
 class Backend:
-    """An HTTP server, over TLS where it is given a certificate."""
+    """An HTTP server, over TLS where it is given a certificate; ``plain`` ones send no headers of their own."""
 
-    def __init__(self, certificate: tuple[Path, Path] | None = None, status: int = 200) -> None:
+    def __init__(
+        self,
+        certificate: tuple[Path, Path] | None = None,
+        status: int = 200,
+        body: bytes = _Server.body,
+        *,
+        plain: bool = False,
+    ) -> None:
         self.server = _Server((ADDRESS, 0), _Handler)
-        self.server.status = status  # type: ignore[attr-defined]
+        self.server.status, self.server.body, self.server.plain = status, body, plain
         self.scheme = "http"
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
