@@ -51,9 +51,9 @@ service = TraefikService(
     connection,
     program.settings,
     program.configuration,
-    program.gateway,
+    gateway,
     [static.digest, *(binary.digest for binary in binaries)],
-    after(static, dynamic, *gateway),
+    after(static, dynamic, *filter(None, [gateway])),
 )
 gate = RoutersGate("traefik-routers", connection, program.settings, program.configuration, after(service))
 

@@ -153,6 +153,9 @@ class GatewaySite(pulumi.ComponentResource):
         connection: the gateway's container.
         planned: what the site is made of.
         hostname: a routed host name, to ask the https port for; None where nothing is routed.
+
+    Attributes:
+        connection, place, upstream: where the switch between Traefik and its standby lies, and what it switches.
     """
 
     def __init__(
@@ -165,7 +168,8 @@ class GatewaySite(pulumi.ComponentResource):
     ) -> None:
         super().__init__("phoenix:gateway:Site", name, {}, opts)
         text = site.render(planned)
-        place = Place.of(planned.settings)
+        self.connection, self.upstream = connection, planned.upstream
+        self.place = place = Place.of(planned.settings)
         live = {"place": place.to_props(), "revision": site.revision_of(text), "hostname": hostname}
         owner = file_owner(connection)
         self.file = RemoteFile(
@@ -188,7 +192,7 @@ class GatewaySite(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def build_gateway(program: Program, opts: pulumi.ResourceOptions | None = None) -> list[GatewaySite]:
+def build_gateway(program: Program, opts: pulumi.ResourceOptions | None = None) -> GatewaySite | None:
     """The gateway's site where the stack says how its container is reached, else nothing.
 
     Raises:
@@ -196,9 +200,9 @@ def build_gateway(program: Program, opts: pulumi.ResourceOptions | None = None) 
     """
     connection = program.gateway
     if connection is None:
-        return []
+        return None
     try:
         planned = plan(program.inventory, program.settings, program.configuration)
     except InputError as error:
         raise pulumi.RunError("\n".join(error.mistakes)) from None
-    return [GatewaySite("gateway-site", connection, planned, first_hostname(program.configuration), opts)]
+    return GatewaySite("gateway-site", connection, planned, first_hostname(program.configuration), opts)

@@ -9,6 +9,7 @@ import pulumi
 from pulumi.dynamic import Resource
 
 from components.actions import action
+from components.gateway import GatewaySite
 from components.probe import LiveProvider
 from components.routers_gate import api_url
 from components.traefik_hardening import Hardening
@@ -31,6 +32,8 @@ class UnitStateProvider(LiveProvider):
     """Sees a stopped or disabled unit, and a restart that is due, at every preview, and mends them."""
 
     what = "service"
+    # Which revision a standby must show is of no account until a restart is due.
+    no_change = LiveProvider.no_change | {"revision"}
 
     def problems(self, transport: Transport, props: Mapping[str, Any]) -> list[str]:
         """A phrase for each way in which the services are not as they shall be."""
@@ -71,7 +74,18 @@ def _gateway(props: Mapping[str, Any]) -> Gateway | None:
     if not props.get("gateway"):
         return None
     connection = Connection.parse(props["gateway"], "gateway")
-    return Gateway(open_transport(connection), Place.parse(props["place"]))
+    address, port, standby_port = props["upstream"]
+    return Gateway(open_transport(connection), Place.parse(props["place"]), address, int(port), int(standby_port))
+
+
+def _switching(site: GatewaySite) -> dict[str, Any]:
+    """What :func:`_gateway` reads."""
+    upstream = site.upstream
+    return {
+        "gateway": pulumi.Output.secret(site.connection.to_props()),
+        "place": site.place.to_props(),
+        "upstream": [upstream.address, upstream.websecure, upstream.standby],
+    }
 
 
 class UnitState(Resource, module="systemd", name="UnitState"):
@@ -89,7 +103,7 @@ class TraefikService(pulumi.ComponentResource):
         connection: Traefik's container.
         settings: paths, account and means of continuity.
         configuration: what it shall run with.
-        gateway: the gateway's container, where the stack manages it.
+        gateway: the gateway's site, where the stack manages it.
         changes_with: what else restarts Traefik when it changes, beside its files: the program's digest.
     """
 
@@ -99,7 +113,7 @@ class TraefikService(pulumi.ComponentResource):
         connection: Connection,
         settings: Settings,
         configuration: Configuration,
-        gateway: Connection | None = None,
+        gateway: GatewaySite | None = None,
         changes_with: Sequence[pulumi.Input[str]] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -142,8 +156,7 @@ class TraefikService(pulumi.ComponentResource):
             f"{name}-state",
             {
                 "connection": pulumi.Output.secret(connection.to_props()),
-                "gateway": pulumi.Output.secret(gateway.to_props()) if gateway and mode.standby else None,
-                "place": Place.of(settings.gateway).to_props() if gateway and mode.standby else None,
+                **(_switching(gateway) if gateway and mode.standby else {}),
                 "service": continuity.service(settings).to_props(),
                 "apiUrl": api_url(traefik),
                 "standbyApiUrl": f"http://{traefik.standby_api_address}",

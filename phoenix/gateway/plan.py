@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phoenix import names
 from phoenix.configuration import Configuration
 from phoenix.errors import InputError
 from phoenix.gateway.site import Site, Upstream, domains, routed
@@ -15,7 +16,8 @@ def plan(inventory: Inventory, settings: Settings, configuration: Configuration)
     """The site of a stack.
 
     Raises:
-        InputError: nothing says where the gateway reaches Traefik, or the site would listen twice on one port.
+        InputError: nothing says by which address the gateway reaches Traefik, or the site would listen twice on one
+            port.
     """
     gateway, traefik = settings.gateway, settings.traefik
     address = traefik_address(inventory, settings)
@@ -31,6 +33,13 @@ def plan(inventory: Inventory, settings: Settings, configuration: Configuration)
             [f"{settings.source}: phoenix:gateway: httpPort and port are both {gateway.port}: change one of them."]
         )
     mode = continuity.mode(settings)
+    if mode.standby and not _is_address(address):
+        raise InputError(
+            [
+                f"{settings.source}: phoenix:gateway: Traefik is reached by the name {address!r}, but a standby needs "
+                "an IP address, to see which connections are still open: give its container a static network_config.ip."
+            ]
+        )
     upstream = Upstream(
         address=address,
         web=_port(traefik.web_address),
@@ -45,6 +54,13 @@ def plan(inventory: Inventory, settings: Settings, configuration: Configuration)
         gateway.external_root_file,
     )
     return Site(gateway, upstream, served)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(names.address(text))
+    except ValueError:
+        return False
 
 
 def _port(address: str) -> int:

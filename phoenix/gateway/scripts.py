@@ -6,6 +6,7 @@ standard error and exits with :data:`REFUSED`.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -275,3 +276,15 @@ def switch_script(place: Place, *, to_standby: bool) -> str:
 def switched_script(place: Place) -> str:
     """Prints ``yes`` while requests go to the standby, else ``no``."""
     return f"if [ -f {shlex.quote(place.switch)} ]; then echo yes; else echo no; fi"
+
+
+def connections_script(address: str, port: int) -> str:
+    """Prints how many connections from here to an address are open or being opened (proc_pid_net(5))."""
+    return f"cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -c -E ' {_peer(address, port)} 0[12] ' || :"
+
+
+def _peer(address: str, port: int) -> str:
+    """An address as the kernel's tables write it: each 32-bit word in the machine's byte order, little endian here."""
+    packed = ipaddress.ip_address(address).packed
+    words = (packed[index : index + 4] for index in range(0, len(packed), 4))
+    return f"{''.join(word[::-1].hex().upper() for word in words)}:{port:04X}"

@@ -6,8 +6,8 @@ Three decisions (docs/adr/0011-continuity.md has the measurements):
   the site nor reloads NGINX.
 * Requests go to the standby exactly while a file exists, which NGINX looks for at each request. No answer of Traefik's
   is ever taken as a sign that it is not ready: a 404, 502 or 503 may just as well be a backend's own.
-* Nothing is kept alive towards Traefik. A kept connection that Traefik closes while a POST is on its way would cost
-  that POST; a new one that is refused costs nothing, since nothing was sent.
+* Connections to Traefik are kept alive, since a TLS handshake costs ten times a request, but for :data:`IDLE_SECONDS`
+  only: once none is left after a switch, no request is under way either, and the instance may end.
 
 Directives: https://nginx.org/en/docs/http/ngx_http_proxy_module.html and its neighbours.
 """
@@ -29,6 +29,9 @@ PROBE_HOST = "phoenix-gateway.invalid"
 """Host name under which the site tells its revision; no client's name can collide with it (RFC 6761)."""
 
 REVISION_PATH = "/revision"
+IDLE_SECONDS = 2
+"""How long a connection to Traefik is kept while nothing is sent; Traefik itself would keep it for three minutes."""
+
 CHALLENGE_PATH = "/.well-known/acme-challenge/"
 
 _HOST = re.compile(r"Host\(`([^`]+)`\)")
@@ -166,7 +169,7 @@ def _nodes(site: Site, revision: str) -> Iterator[Node]:
         "map",
         Template("$http_upgrade"),
         Template("$phoenix_connection"),
-        children=[directive("default", "upgrade"), directive("", "close")],
+        children=[directive("default", "upgrade"), directive("", "")],
     )
     yield from _upstreams(site.upstream)
     yield block("server", children=list(_revision_server(gateway, revision)))
@@ -182,19 +185,20 @@ def _upstreams(upstream: Upstream) -> Iterator[Node]:
     """Traefik, and Traefik's standby with Traefik behind it for the moment in which one of them goes."""
     host = names.url_host(upstream.address)
     web, main = f"{host}:{upstream.web}", f"{host}:{upstream.websecure}"
+    kept = (directive("keepalive", 64), directive("keepalive_timeout", f"{IDLE_SECONDS}s"))
     yield _group("phoenix_web", [directive("server", web, "max_fails=0")])
     if upstream.standby is None:
-        yield _group("phoenix_websecure", [directive("server", main, "max_fails=0")])
+        yield _group("phoenix_websecure", [directive("server", main, "max_fails=0"), *kept])
         return
     standby = f"{host}:{upstream.standby}"
     trust = ("max_fails=1", "fail_timeout=5s") if upstream.standby_always_runs else ("max_fails=0",)
     yield _group(
         "phoenix_websecure",
-        [directive("server", main, *trust), directive("server", standby, "backup", "max_fails=0")],
+        [directive("server", main, *trust), directive("server", standby, "backup", "max_fails=0"), *kept],
     )
     yield _group(
         "phoenix_websecure_standby",
-        [directive("server", standby, "max_fails=0"), directive("server", main, "backup", "max_fails=0")],
+        [directive("server", standby, "max_fails=0"), directive("server", main, "backup", "max_fails=0"), *kept],
     )
 
 

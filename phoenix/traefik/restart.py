@@ -24,23 +24,51 @@ from phoenix.traefik.service import Service, State
 SERVE_SECONDS = 60.0
 CERTIFICATE_SECONDS = 5.0
 POLL_SECONDS = 0.05
+DRAIN_SECONDS = 10.0
+DRAIN_POLL_SECONDS = 0.1
 STANDBY_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """The gateway, for sending requests to the standby and back."""
+    """The gateway, for sending requests to the standby and back.
+
+    Attributes:
+        transport: its container.
+        place: where the switch lies.
+        address: where it reaches Traefik.
+        port, standby_port: and on which ports.
+    """
 
     transport: Transport
     place: Place
+    address: str
+    port: int
+    standby_port: int
 
-    def switch(self, *, to_standby: bool) -> None:
-        """Send requests to the standby from now on, or to Traefik again.
+    def switch(self, *, to_standby: bool) -> int:
+        """Send requests to the standby from now on, or to Traefik again, and let the other one answer what it has.
+
+        Traefik's own graceful end does not suffice: it closes connections whose request it has not begun to read, and
+        leaves handshakes hanging. So the gateway's connections to it must have ended before it is told to.
+
+        Returns:
+            How many connections to the other one are left after :data:`DRAIN_SECONDS`, such as WebSockets.
 
         Raises:
             RemoteError: the gateway cannot be reached, or the switch not be set.
         """
         self.transport.run(gateway_scripts.switch_script(self.place, to_standby=to_standby))
+        script = gateway_scripts.connections_script(self.address, self.port if to_standby else self.standby_port)
+        deadline = time.monotonic() + DRAIN_SECONDS
+        quiet = 0
+        while True:
+            # Twice: NGINX may just then be between reading the switch and connecting.
+            time.sleep(DRAIN_POLL_SECONDS)
+            left = int(self.transport.run(script).text.strip() or 0)
+            quiet = 0 if left else quiet + 1
+            if quiet == 2 or time.monotonic() >= deadline:
+                return left
 
     def switched(self) -> bool:
         """Whether requests go to the standby."""
@@ -121,9 +149,9 @@ class Restart:
             if not self._serves(self.api_url):
                 self._restart(state, known)
                 return
-            gateway.switch(to_standby=False)
+            self._switch(gateway, to_standby=False)
         self._start_standby(state.due, known)
-        gateway.switch(to_standby=True)
+        self._switch(gateway, to_standby=True)
         try:
             self._restart(state, known)
         except PhoenixError:
@@ -155,13 +183,19 @@ class Restart:
         state = State.parse(self.target.run(scripts.inspect_script(self.service)).text)
         if self.gateway is not None and self.gateway.switched():
             self._wait(self.api_url, scripts.UNIT)
-            self.gateway.switch(to_standby=False)
+            self._switch(self.gateway, to_standby=False)
         if self.service.standby_always:
             known = self._certificates(self.api_url)
             if state.standby != "active" or state.standby_due or not self._serves(self.standby_api_url, known):
                 self._start_standby((), known)
         elif state.standby not in ("", "inactive", "unknown"):
             self.target.run(scripts.stop_standby_script(), check=False)
+
+    def _switch(self, gateway: Gateway, *, to_standby: bool) -> None:
+        left = gateway.switch(to_standby=to_standby)
+        if left:
+            other = scripts.UNIT if to_standby else scripts.STANDBY
+            self.say(f"{left} connections to {other} are open for over {DRAIN_SECONDS:g} s; they are ended with it")
 
     def _start(self, unit: str, script: str) -> None:
         done = self.target.run(script, check=False)
