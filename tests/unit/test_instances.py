@@ -194,7 +194,7 @@ def test_an_expired_certificate_is_named() -> None:
     ]
 
 
-VM = Vm(kind="vm", id=1002, name="apps", network_config=NetworkConfig(ip="192.0.2.102/24"))
+VM = Vm(kind="vm", vmid=1002, name="apps", network_config=NetworkConfig(ip="192.0.2.102/24"))
 
 
 @pytest.mark.parametrize(
