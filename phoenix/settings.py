@@ -15,6 +15,7 @@ from phoenix.errors import InputError
 from phoenix.gateway.settings import GatewaySettings
 from phoenix.inventory.models import Hostname, Port, Scheme
 from phoenix.inventory.sentences import sentences
+from phoenix.portainer.settings import ApiSettings, ReadinessSettings
 from phoenix.remote.connection import Connection
 from phoenix.settings_types import (
     AbsolutePath,
@@ -182,6 +183,7 @@ class PortainerSettings(SettingsModel):
         root_file: the CA of its own certificate, a path in Traefik's container; by default the internal CA.
         insecure_skip_verify: do not verify its certificate.
         compose_directory: where the Docker stacks' compose files lie on this machine.
+        api: how the portainer manager talks to Portainer.
     """
 
     connection: Connection | None = None
@@ -199,6 +201,7 @@ class PortainerSettings(SettingsModel):
     root_file: AbsolutePath | None = None
     insecure_skip_verify: bool = False
     compose_directory: str | None = None
+    api: ApiSettings = ApiSettings()
 
 
 class DashboardSettings(SettingsModel):
@@ -234,6 +237,7 @@ class Settings(SettingsModel):
         acme_email: contact given to the CAs.
         routes: overrides, by router name.
         middlewares: what routes may name, by name (docs/middlewares.md lists the kinds).
+        readiness: what has to answer before ``phoenix sync`` begins.
         dashboard: Traefik's dashboard; by default it is reached from inside its container only.
         ssh_private_key: key for connections that name no key file.
     """
@@ -252,6 +256,7 @@ class Settings(SettingsModel):
     middlewares: dict[RouterName, Middleware] = Field(default_factory=dict)
     dashboard: Annotated[DashboardSettings | None, BeforeValidator(_none_if_empty)] = None
     portainer: PortainerSettings = PortainerSettings()
+    readiness: ReadinessSettings = ReadinessSettings()
     ssh_private_key: SecretStr | None = None
 
 

@@ -1,7 +1,8 @@
 """Entry point of ``bin/phoenix``.
 
 Exit codes: 0 done; 1 an error of another kind; 2 wrong input or arguments; 3 a target cannot be reached or a command
-on it failed; 4 Traefik refused or does not serve what was meant; 5 Portainer refused; 130 interrupted.
+on it failed; 4 Traefik refused or does not serve what was meant; 5 Portainer refused; 10 to 21 the step
+of `phoenix sync` that failed (docs/portainer.md has the table); 130 interrupted.
 """
 
 from __future__ import annotations
