@@ -144,6 +144,7 @@ def bring(transport: Transport, program: WantedProgram, say: Say) -> None:
         RemoteError: it cannot be downloaded or sent.
     """
     if program.container_file:
+        _run(transport, program, scripts.prepare_script(program))
         return
     if program.file:
         _check_file(Path(program.file), program.sha256)
