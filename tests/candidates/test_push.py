@@ -152,3 +152,37 @@ def test_only_changed_routes_are_asked() -> None:
     assert served.changed_routers(document.dump(new), document.dump(again), again["http"]) == ["c"]
     assert served.changed_routers("other: file\n", document.dump(new), new["http"]) == ["a", "b", "c", "d"]
     assert served.changed_routers("", document.dump(new), new["http"]) == ["a", "b", "c", "d"]
+
+
+def test_a_demanded_certificate(live: LiveTraefik, clients: Clients) -> None:
+    demand = {"router": "new-router", "hostname": "new.live.test", "internal": True, "issuer": ""}
+    more = {"demands": [demand], "rootFile": root(live), "wait": 1}
+    before = live.dynamic_path.read_bytes()
+    data = marked(live, 50)
+
+    def pushed(content: str) -> list[str]:
+        told: list[str] = []
+        operation = push_of(live, content, told)
+        operation.props = {**operation.props, **more}
+        desired = DesiredFile(str(live.dynamic_path), content.encode())
+        put(live.transport, desired, operation.validate, operation.verify, operation.rolled_back)
+        return told
+
+    with pytest.raises(TraefikError) as refused:
+        pushed(document.dump(data))
+    assert "new.live.test has no certificate: Traefik shows its default one there" in str(refused.value)
+    assert "the old file was put back" in str(refused.value)
+    assert live.dynamic_path.read_bytes() == before
+
+    certificate, key = live.authority.issue("new", ("new.live.test",))
+    data["tls"] = {"certificates": [{"certFile": str(certificate), "keyFile": str(key)}]}
+    assert "certificates seen" in pushed(document.dump(data))[-1]
+
+    demand["issuer"] = "Let's Encrypt"
+    with pytest.raises(TraefikError) as refused:
+        pushed(document.dump({**data, "http": marked(live, 51)["http"]}))
+    assert 'shows a certificate from CN=Test root CA, not from "Let\'s Encrypt"' in str(refused.value)
+    demand.update(issuer="", internal=False)
+    with pytest.raises(TraefikError, match="which is no public CA"):
+        pushed(document.dump({**data, "http": marked(live, 52)["http"]}))
+    assert clients.failures == []
