@@ -57,5 +57,5 @@ service = TraefikService(
 )
 gate = RoutersGate("traefik-routers", connection, program.settings, program.configuration, after(service))
 
-build_portainer(program, PROJECT, after(gate))
+build_portainer(program.portainer, after(gate))
 export_outputs(program)

@@ -10,9 +10,11 @@ from typing import Any
 import pulumi
 from pulumi.runtime.config import get_config
 
-from phoenix.configuration import Configuration, configure
+from components.portainer_instances import PortainerPlan, plan_portainer
+from phoenix.configuration import Configuration, read
 from phoenix.errors import InputError
-from phoenix.inventory import Inventory, load
+from phoenix.instances.targets import with_key
+from phoenix.inventory import Inventory
 from phoenix.remote.connection import Connection
 from phoenix.settings import Settings, parse
 from phoenix.settings_files import PROJECT, inventory_directory, with_settings_file
@@ -29,7 +31,7 @@ class Program:
         inventory: the hypervisor's guests.
         configuration: Traefik's three files.
         traefik: how Traefik's container is reached.
-        portainer: how the Portainer server's VM is reached; None where the stack does not say.
+        portainer: what of Portainer is deployed; None where the stack names no connection for it.
         gateway: how the gateway's container is reached; None where the stack does not manage it.
     """
 
@@ -37,7 +39,7 @@ class Program:
     inventory: Inventory
     configuration: Configuration
     traefik: Connection
-    portainer: Connection | None
+    portainer: PortainerPlan | None
     gateway: Connection | None = None
 
 
@@ -62,24 +64,16 @@ def _read(project: Path) -> Program:
     connection = settings.traefik.connection
     if connection is None:
         raise InputError([f"{source}: phoenix:traefik.connection is missing: say how Traefik's container is reached."])
-    inventory = load(inventory_directory(settings, project, pulumi.get_stack()))
-    portainer, gateway = settings.portainer.connection, settings.gateway.connection
+    inventory, configuration = read(inventory_directory(settings, project, pulumi.get_stack()), settings)
+    gateway = settings.gateway.connection
     return Program(
         settings=settings,
         inventory=inventory,
-        configuration=configure(inventory, settings),
+        configuration=configuration,
         traefik=with_key(connection, settings),
-        portainer=with_key(portainer, settings) if portainer else None,
+        portainer=plan_portainer(settings, inventory, configuration, project),
         gateway=with_key(gateway, settings) if gateway else None,
     )
-
-
-def with_key(connection: Connection, settings: Settings) -> Connection:
-    """``connection``, with the stack's ``sshPrivateKey`` where it names no key of its own."""
-    own = connection.private_key or connection.private_key_file or connection.agent
-    if own or settings.ssh_private_key is None or connection.host is None:
-        return connection
-    return connection.model_copy(update={"private_key": settings.ssh_private_key})
 
 
 def stack_values() -> dict[str, Any]:

@@ -3,54 +3,84 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
 
-from components.configuration import Program, with_key
 from components.portainer import Instance, PortainerDeployment, PortainerInstance
+from phoenix.configuration import Configuration
 from phoenix.errors import InputError
 from phoenix.instances import compose
 from phoenix.instances.certificate import certificate_mistakes
-from phoenix.instances.targets import agent_connection, check_agents
+from phoenix.instances.targets import agent_connection, check_agents, with_key
+from phoenix.inventory import Inventory
 from phoenix.remote import Connection
 from phoenix.routes import PORTAINER
 from phoenix.settings import Settings
 
 
-def build_portainer(program: Program, project: Path, opts: pulumi.ResourceOptions) -> None:
-    """Register whatever of Portainer the stack deploys; nothing where it names no connection for it.
+@dataclass(frozen=True)
+class PortainerPlan:
+    """What of Portainer a stack deploys.
+
+    Attributes:
+        connection: how the server's VM is reached.
+        deploy_command: the stack's own script, in place of the instances; None for the instances.
+        instances: resource name, VM and Compose project of the server and each agent.
+    """
+
+    connection: Connection
+    deploy_command: str | None
+    instances: tuple[tuple[str, Connection, Instance], ...]
+
+
+def plan_portainer(
+    settings: Settings, inventory: Inventory, configuration: Configuration, project: Path
+) -> PortainerPlan | None:
+    """What of Portainer a stack deploys, checked; None where it names no connection for it.
 
     Args:
-        program: the program's input.
+        settings: the stack's.
+        inventory: the hypervisor's guests.
+        configuration: Traefik's files; the server's route says its port and name.
         project: directory that file names in the settings start from.
-        opts: options of each component; they carry the dependency on the gate.
 
     Raises:
-        pulumi.RunError: with one sentence for each mistake.
+        InputError: with one sentence for each mistake.
     """
-    settings, connection = program.settings, program.portainer
-    if program.inventory.portainer_server is None or connection is None:
-        return
+    connection = settings.portainer.connection
+    if inventory.portainer_server is None or connection is None:
+        return None
+    connection = with_key(connection, settings)
     if settings.portainer.deploy_command:
-        PortainerDeployment("portainer", connection, settings.portainer.deploy_command, opts)
+        return PortainerPlan(connection, settings.portainer.deploy_command, ())
+    server = server_instance(settings, inventory, configuration, project)
+    agents = agent_instances(settings, inventory)
+    return PortainerPlan(connection, None, (("portainer-server", connection, server), *agents))
+
+
+def build_portainer(plan: PortainerPlan | None, opts: pulumi.ResourceOptions) -> None:
+    """Register what the plan says.
+
+    Args:
+        plan: None registers nothing.
+        opts: options of each component; they carry the dependency on the gate.
+    """
+    if plan is None:
         return
-    try:
-        server = server_instance(program, project)
-        agents = agent_instances(program)
-    except InputError as error:
-        raise pulumi.RunError("\n".join(error.mistakes)) from None
-    for name, target, instance in (("portainer-server", connection, server), *agents):
+    if plan.deploy_command:
+        PortainerDeployment("portainer", plan.connection, plan.deploy_command, opts)
+    for name, target, instance in plan.instances:
         PortainerInstance(name, target, instance, opts)
 
 
-def agent_instances(program: Program) -> list[tuple[str, Connection, Instance]]:
+def agent_instances(settings: Settings, inventory: Inventory) -> list[tuple[str, Connection, Instance]]:
     """Resource name, VM and project of each agent.
 
     Raises:
         InputError: an agent's VM cannot be reached as configured, or the image is not pinned.
     """
-    settings, inventory = program.settings, program.inventory
     check_agents(settings, inventory.portainer_agents)
     port = inventory.hypervisor.network.portainer_agent_port
     image = compose.agent_image(inventory, settings.portainer)
@@ -71,15 +101,15 @@ def agent_instances(program: Program) -> list[tuple[str, Connection, Instance]]:
     return found
 
 
-def server_instance(program: Program, project: Path) -> Instance:
+def server_instance(settings: Settings, inventory: Inventory, configuration: Configuration, project: Path) -> Instance:
     """The server's project.
 
     Raises:
         InputError: its certificate is not fit, or its image not pinned.
     """
-    settings, portainer = program.settings, program.settings.portainer
+    portainer = settings.portainer
     files = _agent_environment(settings)
-    route = next(route for route in program.configuration.routes if route.base == PORTAINER)
+    route = next(route for route in configuration.routes if route.base == PORTAINER)
     if portainer.certificate_file or portainer.key_file:
         server_name = route.transport.server_name if route.transport else route.hostnames[0]
         files |= certificate_files(settings, project, server_name)
@@ -95,7 +125,7 @@ def server_instance(program: Program, project: Path) -> Instance:
         project=compose.SERVER_PROJECT,
         directory=portainer.directory,
         compose=compose.server_compose(
-            compose.server_image(program.inventory, portainer),
+            compose.server_image(inventory, portainer),
             port,
             certificate="portainer.crt" in files,
             admin_password="admin_password" in files,

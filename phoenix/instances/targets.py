@@ -51,3 +51,11 @@ def check_agents(settings: Settings, agents: tuple[Vm, ...]) -> None:
     ]
     if mistakes:
         raise InputError(mistakes)
+
+
+def with_key(connection: Connection, settings: Settings) -> Connection:
+    """``connection``, with the stack's ``sshPrivateKey`` where it names no key of its own."""
+    own = connection.private_key or connection.private_key_file or connection.agent
+    if own or settings.ssh_private_key is None or connection.host is None:
+        return connection
+    return connection.model_copy(update={"private_key": settings.ssh_private_key})

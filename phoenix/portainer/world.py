@@ -21,7 +21,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from phoenix.configuration import configure
 from phoenix.errors import InputError, PortainerError
-from phoenix.instances.targets import agent_connection
+from phoenix.instances.targets import agent_connection, with_key
 from phoenix.inventory import Inventory, load
 from phoenix.outputs import program_outputs
 from phoenix.portainer import contract, readiness
@@ -242,12 +242,7 @@ class Live:
 
     def _with_key(self, connection: Connection | None) -> Connection | None:
         """A connection with the stack's key, where it needs one and names none."""
-        key = self.settings.ssh_private_key
-        if connection is None or key is None or connection.host is None:
-            return connection
-        if connection.private_key or connection.private_key_file or connection.agent:
-            return connection
-        return connection.model_copy(update={"private_key": key})
+        return None if connection is None else with_key(connection, self.settings)
 
     def ready(self, report: Callable[[int, list[Result]], None]) -> list[Result]:
         """See :class:`phoenix.portainer.sync.World`."""
