@@ -68,8 +68,8 @@ def free_network() -> Iterator[str]:
 
 @contextlib.contextmanager
 def local_lab(directory: Path, inventory: Path | None = None, ssh: SshServer = "auto") -> Iterator[Lab]:
-    """A lab that is up inside and gone after."""
-    with free_network() as network, Lab(directory, network, inventory, ssh) as lab:
+    """A lab that is up inside and gone after, also where this process is killed."""
+    with free_network() as network, Lab(directory, network, inventory, ssh, owner=os.getpid()) as lab:
         yield lab
 
 
@@ -144,8 +144,16 @@ class ServiceManager:
         self.address = self._runtime / "s"
         self.journal_path = directory / "journal.jsonl"
         with (directory / "log").open("wb") as log:
+            # It ends with this process, also where this one is killed.
+            after = [str(os.getpid()), "/bin/sh", "-c", "kill $PPID"]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "lab.systemd.daemon", *map(str, (self.root, self.address, self.journal_path))],
+                [
+                    sys.executable,
+                    "-m",
+                    "lab.systemd.daemon",
+                    *map(str, (self.root, self.address, self.journal_path)),
+                    *after,
+                ],
                 cwd=REPOSITORY,
                 stdout=log,
                 stderr=log,
@@ -168,7 +176,7 @@ class ServiceManager:
 
     def reset(self) -> None:
         """Stop and forget all units."""
-        units = self.systemctl("list-units", "--all", "--type=service,socket").out.split("\n")
+        units = self.systemctl("list-units", "--all", "--plain", "--type=service,socket").out.split("\n")
         names = [line.split()[0] for line in units if line.strip()]
         if names:
             self.systemctl("stop", *names)

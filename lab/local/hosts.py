@@ -231,7 +231,7 @@ def services(layout: Layout) -> list[dict[str, Any]]:
         connection.settimeout(10)
         try:
             connection.connect(str(layout.runtime / "systemd"))
-            connection.sendall(json.dumps(["list-units", "--all", "--type=service,socket"]).encode() + b"\n")
+            connection.sendall(json.dumps(["list-units", "--all", "--plain", "--type=service,socket"]).encode() + b"\n")
             received = b""
             while chunk := connection.recv(65536):
                 received += chunk

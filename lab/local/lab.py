@@ -53,6 +53,7 @@ class Lab:
         ssh: which SSH server; ``auto`` takes OpenSSH's where it is installed and lets this user in.
         portainer: ``plain`` for a backend like the others, or a version of the stand-in with Portainer's API; None for
             that of the lab that is up, else ``plain``.
+        owner: process id of somebody without whom the lab is not wanted any more: it goes down when that process ends.
 
     As a context manager it is up inside and down after.
 
@@ -67,12 +68,14 @@ class Lab:
         inventory: Path | str | None = None,
         ssh: SshServer = "auto",
         portainer: str | None = None,
+        owner: int | None = None,
     ) -> None:
         self.layout = Layout(check_directory(Path(directory)))
         self._network = None if network is None else check_network(network)
         self._source = None if inventory is None else Path(inventory).absolute()
         self.ssh = ssh
         self._portainer = portainer
+        self._owner = owner
 
     def __enter__(self) -> Self:
         self.up()
@@ -216,7 +219,9 @@ class Lab:
             guests.write(layout, found, with_portainer=self.portainer == "plain")
             for name in ("traefik", "portainer"):
                 hosts.make(layout, name, hosts.marker(record))
-            record["ssh"] = parts.start(layout, found, addresses, ca, self.ssh, self.portainer, self._starter(record))
+            record["ssh"] = parts.start(
+                layout, found, addresses, ca, self.ssh, self.portainer, self._owner, self._starter(record)
+            )
             self._describe(record, found)
             record["state"] = "up"
             records.write(layout.record, record)

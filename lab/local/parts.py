@@ -27,6 +27,7 @@ def start(
     ca: str,
     ssh: SshServer,
     portainer: str,
+    owner: int | None,
     run: Start,
 ) -> str:
     """Start everything. All processes are begun before the first is waited for, so that they start side by side.
@@ -38,6 +39,7 @@ def start(
         ca: address of the certificate authorities.
         ssh: which SSH server.
         portainer: what answers for Portainer.
+        owner: a process with which the lab ends; None for none.
         run: starts a background process by its name and command.
 
     Returns:
@@ -54,11 +56,10 @@ def start(
     def part(name: str, command: Sequence[str], ready: Callable[[], bool]) -> None:
         waiting.append((run(name, [*python, *command]), ready))
 
-    part(
-        "service manager",
-        ["lab.systemd.daemon", str(layout.traefik), str(systemd), str(layout.journal)],
-        lambda: hosts.listens(systemd),
-    )
+    manager = ["lab.systemd.daemon", str(layout.traefik), str(systemd), str(layout.journal)]
+    if owner is not None:
+        manager += [str(owner), *python, "lab", "down", "--directory", str(layout.directory)]
+    part("service manager", manager, lambda: hosts.listens(systemd))
     part(
         "backends",
         ["lab.local.backends", str(guests.configuration(layout)), str(backends)],

@@ -45,6 +45,7 @@ _FLAGS = {
     "-f": "force",
     "--force": "force",
     "--failed": "failed",
+    "--plain": "plain",
 }
 _IGNORED = {
     "--no-pager",
@@ -53,7 +54,6 @@ _IGNORED = {
     "-l",
     "--full",
     "--system",
-    "--plain",
     "--no-ask-password",
     "--no-warn",
     "--wait",

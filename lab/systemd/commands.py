@@ -127,14 +127,10 @@ class Systemctl:
                 f"Warning: The unit file, source configuration file or drop-ins of {name} changed on disk. "
                 "Run 'systemctl daemon-reload' to reload units.\n"
             )
-        effective = self._effective(verb, known)
-        if effective is None:
-            return Reply(0, "", warning)
-        action = {"start": manager.start, "stop": manager.stop, "restart": manager.restart, "reload": manager.reload}[
-            effective
-        ]
+        actions = {"start": manager.start, "stop": manager.stop, "restart": manager.restart, "reload": manager.reload}
         try:
-            outcome = await action(name)
+            effective = self._effective(verb, known)
+            outcome = SKIPPED if effective is None else await actions[effective](name)
         except UnitError as error:
             text = f"Failed to {verb} {name}: {error}\n"
             if error.see_logs:
@@ -147,7 +143,10 @@ class Systemctl:
         return reply
 
     def _effective(self, verb: str, unit: Unit) -> str | None:
+        """What a verb comes to for a unit in its present state; None for nothing."""
         running = unit.active_state not in INACTIVE_STATES
+        if not running and unit.definition.load_state == "not-found" and verb != "stop":
+            raise UnitError(f"Unit {unit.name} not found.", 5)
         if verb.startswith("try-") and not running:
             return None
         if verb in {"reload-or-restart", "try-reload-or-restart"}:
@@ -168,25 +167,26 @@ class Systemctl:
         name = unit.name
         if outcome in {DONE, SKIPPED}:
             return Reply()
-        if outcome == INVALID:
-            return Reply(1, "", f"{name} is not active, cannot reload.\n")
-        if outcome == CANCELED:
-            return Reply(1, "", f"Job for {name} canceled.\n")
-        if outcome == DEPENDENCY:
-            return Reply(1, "", f"A dependency job for {name} failed. See 'journalctl -xe' for details.\n")
-        if outcome == TIMEOUT:
-            return Reply(1, "", f"Job for {name} timed out.\n")
-        result = unit.result
-        if isinstance(unit, Service) and unit.active_state in {"active", "reloading"}:
-            result = unit.reload_result
-        reason = _REASONS.get(result)
+        words = {
+            INVALID: f"{name} is not active, cannot reload.\n",
+            CANCELED: f"Job for {name} canceled.\n",
+            DEPENDENCY: f"A dependency job for {name} failed. See 'journalctl -xe' for details.\n",
+            TIMEOUT: f"Job for {name} timed out.\n",
+        }.get(outcome)
+        if words is None:
+            words = self._why(unit) if isinstance(unit, Service) else 'Job failed. See "journalctl -xe" for details.\n'
+        return Reply(1, "", words)
+
+    def _why(self, unit: Service) -> str:
+        name, reason = unit.name, _REASONS.get(unit.result)
+        # Also for a reload systemctl looks at the service's own result, so that it gives no reason there.
         text = f"Job for {name} failed because {reason}.\n" if reason else f"Job for {name} failed.\n"
         text += f'See "systemctl status {name}" and "journalctl -xeu {name}" for details.\n'
-        if result == "start-limit-hit":
+        if unit.result == "start-limit-hit":
             text += (
                 f'To force a start use "systemctl reset-failed {name}"\nfollowed by "systemctl start {name}" again.\n'
             )
-        return Reply(1, "", text)
+        return text
 
     # States.
 
@@ -257,7 +257,7 @@ class Systemctl:
             return Reply(1, "", f"Failed to parse --kill-whom= argument: {whom}\n")
         for name in self._names(line):
             unit = self.manager.unit(name)
-            if not isinstance(unit, Service) or unit.definition.load_state == "not-found":
+            if not isinstance(unit, Service) or not self.manager.keeps(unit):
                 reply.code, text = 1, f"Unit {name} not loaded."
             elif unit.kill(number, whom=whom) or whom == "all":
                 continue
@@ -335,7 +335,7 @@ class Systemctl:
                 and (bool(states) or "all" in line.flags or unit.active_state != "inactive")
             )
 
-        return Reply(0, show.listing(self.manager, chosen))
+        return Reply(0, show.listing(self.manager, chosen, plain="plain" in line.flags))
 
     async def _list_unit_files(self, line: CommandLine) -> Reply:
         del line

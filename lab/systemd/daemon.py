@@ -1,11 +1,17 @@
-"""The service manager as a process: ``python -m lab.systemd.daemon ROOT SOCKET JOURNAL``."""
+"""The service manager as a process: ``python -m lab.systemd.daemon ROOT SOCKET JOURNAL [OWNER COMMAND…]``.
+
+With ``OWNER``, a process id, it runs ``COMMAND`` once that process has ended: so a lab does not outlive a test run that
+was killed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +21,7 @@ from lab.systemd.manager import Manager
 _REQUEST_LIMIT = 1024 * 1024
 
 
-async def serve(root: Path, address: Path, journal: Path) -> None:
+async def serve(root: Path, address: Path, journal: Path, after: list[str]) -> None:
     """Run until SIGTERM; then stop every unit.
 
     Args:
@@ -23,6 +29,7 @@ async def serve(root: Path, address: Path, journal: Path) -> None:
         address: the Unix socket that the ``systemctl`` stand-in talks to; its directory holds the
             notification sockets as well.
         journal: the journal's file.
+        after: a process id, and the command to run once it has ended; empty for none.
     """
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -44,6 +51,8 @@ async def serve(root: Path, address: Path, journal: Path) -> None:
     address.unlink(missing_ok=True)
     server = await asyncio.start_unix_server(answer, address, limit=_REQUEST_LIMIT)
     address.chmod(0o600)
+    if after:
+        _after(int(after[0]), after[1:])
     await manager.start_enabled()
     async with server:
         await ended.wait()
@@ -51,10 +60,30 @@ async def serve(root: Path, address: Path, journal: Path) -> None:
     address.unlink(missing_ok=True)
 
 
+def _after(owner: int, command: list[str]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def ended() -> None:
+        subprocess.Popen(command, cwd="/", start_new_session=True)
+
+    try:
+        descriptor = os.pidfd_open(owner)
+    except ProcessLookupError:
+        ended()
+        return
+
+    def readable() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        ended()
+
+    loop.add_reader(descriptor, readable)
+
+
 def main() -> None:
     """Entry point."""
     root, address, journal = map(Path, sys.argv[1:4])
-    asyncio.run(serve(root, address, journal))
+    asyncio.run(serve(root, address, journal, sys.argv[4:]))
 
 
 if __name__ == "__main__":

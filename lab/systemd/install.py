@@ -106,6 +106,8 @@ class Installer:
                 continue
             if path.exists() or path.is_symlink():
                 raise InstallError(f"Failed to mask unit: File '{path}' already exists.")
+            if files_of(name, self.directories)[0] is None:
+                changes.lines.append(f"Unit {name} does not exist, proceeding anyway.")
             path.symlink_to(os.devnull)
             changes.lines.append(f"Created symlink {path} → /dev/null.")
         return changes

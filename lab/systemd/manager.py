@@ -203,16 +203,14 @@ class Manager:
         anew each time it is named; all others keep what was loaded until ``daemon-reload``.
         """
         known = self.units.get(name)
-        if known is not None and (
-            isinstance(known, Target) or known.active_state != "inactive" or known.lock.locked() or name in self._wanted
-        ):
+        if known is not None and self.keeps(known):
             return known
         definition = load(name, self.directories, self.root)
         if known is not None:
-            if known.definition.stamp != definition.stamp or known.definition.load_state != definition.load_state:
-                self._report(definition)
-            known.definition = definition
-            return known
+            del self.units[name]
+            if (known.definition.stamp, known.definition.load_state) == (definition.stamp, definition.load_state):
+                # Said before.
+                definition.warnings = []
         made: Unit
         if name.endswith(".socket"):
             made = SocketUnit(definition, self, self._socket_triggered)
@@ -224,6 +222,17 @@ class Manager:
             self.units[name] = made
             self._report(definition)
         return made
+
+    def keeps(self, unit: Unit) -> bool:
+        """Whether the unit stays loaded: it is active, failed, busy, or another unit needs it."""
+        return (
+            isinstance(unit, Target)
+            or unit.active_state != "inactive"
+            or unit.pins > 0
+            or unit.lock.locked()
+            or unit.name in self._wanted
+            or any(unit.name in _references(other) for other in self.units.values() if other.active_state != "inactive")
+        ) and self.units.get(unit.name) is unit
 
     def _report(self, definition: Definition) -> None:
         for warning in definition.warnings:
@@ -252,11 +261,11 @@ class Manager:
         Raises:
             UnitError: there is no such unit, or it cannot be started at all.
         """
-        unit = self._startable(name, "start")
+        unit = self._startable(name)
         async with unit.lock:
             return await self._start(unit, set())
 
-    def _startable(self, name: str, verb: str) -> Unit:
+    def _startable(self, name: str) -> Unit:
         unit = self.unit(name)
         definition = unit.definition
         if definition.load_state == "not-found" and unit.active_state in INACTIVE_STATES:
@@ -268,11 +277,6 @@ class Manager:
                 "has a bad unit file setting" if definition.load_state == "bad-setting" else "failed to load properly"
             )
             raise UnitError(f"Unit {name} {what}.", 1, see_logs=True)
-        if verb == "start" and isinstance(unit, SocketUnit) and unit.active_state != "active":
-            service = self.units.get(unit.settings.service)
-            if service is not None and service.active_state not in INACTIVE_STATES:
-                unit.log(f"{name}: Socket service {service.name} already active, refusing.")
-                raise UnitError(f"Socket service {service.name} already active, refusing.", 1, see_logs=True)
         return unit
 
     async def _start(self, unit: Unit, seen: set[str]) -> str:
@@ -280,19 +284,22 @@ class Manager:
             return DONE
         seen.add(unit.name)
         definition = unit.definition
+        if isinstance(unit, SocketUnit):
+            service = self.units.get(unit.settings.service)
+            if service is not None and service.active_state not in INACTIVE_STATES and service.name not in seen:
+                unit.log(f"{unit.name}: Socket service {service.name} already active, refusing.")
+                return FAILED
         implied = definition.service.sockets if isinstance(unit, Service) else []
         required = [*definition.requires, *definition.binds_to]
         for name in [*required, *definition.wants, *implied]:
             if name in seen:
                 continue
-            other = self.unit(name)
-            if other.definition.load_state == "not-found":
-                if name in required and not isinstance(other, Target):
+            if self.unit(name).definition.load_state == "not-found":
+                if name in required:
                     raise UnitError(f"Unit {name} not found.", 5)
                 continue
             try:
-                self._startable(name, "start")
-                outcome = await self._start(other, seen)
+                outcome = await self._start(self._startable(name), seen)
             except UnitError:
                 outcome = FAILED
             if outcome not in {DONE, SKIPPED} and name in required:
@@ -303,11 +310,15 @@ class Manager:
             other_unit = self.units.get(name)
             if other_unit is not None and other_unit.active_state not in INACTIVE_STATES:
                 await other_unit.stop()
-        return await unit.start()
+        unit.pins += 1
+        try:
+            return await unit.start()
+        finally:
+            unit.pins -= 1
 
     async def _socket_triggered(self, unit: SocketUnit) -> str:
         try:
-            service = self._startable(unit.settings.service, "activate")
+            service = self._startable(unit.settings.service)
         except UnitError as error:
             unit.log(f"{unit.name}: Failed to queue service startup job: {error}")
             return "start-limit-hit"
@@ -339,7 +350,7 @@ class Manager:
         Raises:
             UnitError: it cannot be started.
         """
-        unit = self._startable(name, "restart")
+        unit = self._startable(name)
         if isinstance(unit, Service) and unit.active_state not in INACTIVE_STATES:
             outcome = await self._restart_running(unit)
         else:
@@ -364,7 +375,7 @@ class Manager:
         Raises:
             UnitError: there is no such unit, or it knows no reload.
         """
-        unit = self._startable(name, "reload")
+        unit = self._startable(name)
         if not (isinstance(unit, Service) and (unit.settings.reload or unit.settings.type == "notify-reload")):
             raise UnitError(f"Job type reload is not applicable for unit {name}.", 3)
         async with unit.lock:
@@ -377,6 +388,16 @@ class Manager:
     def system_state(self) -> str:
         """``running``, or ``degraded`` once a unit has failed."""
         return "degraded" if any(unit.active_state == "failed" for unit in self.units.values()) else "running"
+
+
+def _references(unit: Unit) -> set[str]:
+    definition = unit.definition
+    names = {*definition.wants, *definition.requires, *definition.binds_to, *definition.on_failure}
+    if isinstance(unit, SocketUnit):
+        names.add(unit.settings.service)
+    if isinstance(unit, Service):
+        names |= set(unit.settings.sockets)
+    return names
 
 
 def _is_child(pid: int) -> bool:

@@ -407,7 +407,7 @@ class Service(Unit):
             return
         clean = frozenset() if self.settings.type == "oneshot" and not ended_with else outcome.CLEAN_SIGNALS
         result = outcome.result_of(status, self.settings, clean | {ended_with})
-        if result != "success" or not ended_with:
+        if result != "success":
             self.log(f"{self.name}: Main process exited, {outcome.describe(status)}")
         if not ignore and result != "success":
             self._failed(result)

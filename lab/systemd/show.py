@@ -56,7 +56,7 @@ def properties(manager: Manager, unit: Unit) -> dict[str, str]:
     """The properties of a unit, by their D-Bus names, as ``systemctl show`` prints them."""
     definition = unit.definition
     moments = unit.moments
-    found = {
+    found = _of_kind(manager, unit) | {
         "Id": unit.name,
         "Names": unit.name,
         "Description": definition.description or unit.name,
@@ -85,24 +85,25 @@ def properties(manager: Manager, unit: Unit) -> dict[str, str]:
     if definition.load_error:
         error = "NoSuchUnit" if definition.load_state == "not-found" else "BadUnitSetting"
         found["LoadError"] = f'org.freedesktop.systemd1.{error} "{definition.load_error}"'
+    return found
+
+
+def _of_kind(manager: Manager, unit: Unit) -> dict[str, str]:
     if isinstance(unit, Service):
-        found |= _service_properties(manager, unit)
-    elif isinstance(unit, SocketUnit):
+        return _service_properties(manager, unit)
+    if isinstance(unit, SocketUnit):
         settings = unit.settings
-        found |= {
-            "Result": unit.result,
-            "FileDescriptorName": settings.descriptor_name,
-            "Triggers": settings.service,
+        listen = [*(f"{each} (Stream)" for each in settings.streams)]
+        listen += [f"{each} (Datagram)" for each in settings.datagrams]
+        return {
             "Backlog": str(settings.backlog),
             "ReusePort": _bool(settings.reuse_port),
-            "Listen": " ".join(
-                [
-                    *(f"{each} (Stream)" for each in settings.streams),
-                    *(f"{each} (Datagram)" for each in settings.datagrams),
-                ]
-            ),
+            "Listen": " ".join(listen),
+            "FileDescriptorName": settings.descriptor_name,
+            "Result": unit.result,
+            "Triggers": settings.service,
         }
-    return found
+    return {}
 
 
 def _monotonic(moment: float) -> int:
@@ -110,7 +111,8 @@ def _monotonic(moment: float) -> int:
 
 
 def _service_properties(manager: Manager, unit: Service) -> dict[str, str]:
-    settings, status = unit.settings, unit.execution.exec_main_status
+    settings, execution = unit.settings, unit.execution
+    status = execution.exec_main_status
     signaled = status is not None and os.WIFSIGNALED(status)
     code = "0" if status is None else ("2" if signaled else "1")
     number = 0 if status is None else (os.WTERMSIG(status) if signaled else os.WEXITSTATUS(status))
@@ -122,44 +124,44 @@ def _service_properties(manager: Manager, unit: Service) -> dict[str, str]:
     return {
         "Type": settings.type,
         "Restart": settings.restart,
+        "NotifyAccess": settings.notify_access,
         "RestartUSec": _span(settings.restart_delay),
         "TimeoutStartUSec": _span(settings.start_timeout),
         "TimeoutStopUSec": _span(settings.stop_timeout),
         "RuntimeMaxUSec": _span(settings.runtime_limit),
-        "WatchdogUSec": _span(settings.watchdog),
-        "NotifyAccess": settings.notify_access,
+        "WatchdogUSec": _span(settings.watchdog or math.inf),
         "RemainAfterExit": _bool(settings.remain_after_exit),
-        "MainPID": str(unit.execution.main_pid),
-        "ControlPID": str(unit.execution.control_pid),
-        "ExecMainPID": str(unit.execution.exec_main_pid),
-        "ExecMainCode": code,
-        "ExecMainStatus": str(number),
-        "ExecMainStartTimestamp": _when(unit.execution.exec_main_start),
-        "ExecMainStartTimestampMonotonic": str(_monotonic(unit.execution.exec_main_start)),
-        "ExecMainExitTimestamp": _when(unit.execution.exec_main_exit),
-        "NRestarts": str(unit.restarts),
+        "MainPID": str(execution.main_pid),
+        "ControlPID": str(execution.control_pid),
+        "StatusText": unit.status_text,
         "Result": unit.result,
         "ReloadResult": unit.reload_result,
-        "StatusText": unit.status_text,
-        "InvocationID": unit.execution.invocation,
-        "User": settings.user,
-        "Group": settings.group,
-        "UMask": f"{settings.umask:04o}",
-        "WorkingDirectory": settings.working_directory,
-        "Environment": " ".join(f"{key}={value}" for key, value in settings.environment.items()),
-        "EnvironmentFiles": " ".join(
-            f"{path} (ignore_errors={_bool(optional)})" for path, optional in settings.environment_files
-        ),
-        "KillMode": settings.kill_mode,
-        "KillSignal": str(settings.kill_signal),
-        "StandardOutput": settings.output,
-        "StandardError": settings.error,
-        "TriggeredBy": " ".join(triggered_by),
+        "NRestarts": str(unit.restarts),
+        "ExecMainStartTimestamp": _when(execution.exec_main_start),
+        "ExecMainStartTimestampMonotonic": str(_monotonic(execution.exec_main_start)),
+        "ExecMainExitTimestamp": _when(execution.exec_main_exit),
+        "ExecMainPID": str(execution.exec_main_pid),
+        "ExecMainCode": code,
+        "ExecMainStatus": str(number),
         "ExecStartPre": _exec(unit, "start_pre"),
         "ExecStart": _exec(unit, "start"),
         "ExecReload": _exec(unit, "reload"),
         "ExecStop": _exec(unit, "stop"),
-        "TasksCurrent": str(len(spawn.members(unit.execution.invocation))) if unit.execution.main_pid else "[not set]",
+        "TasksCurrent": str(len(spawn.members(execution.invocation))) if execution.main_pid else "[not set]",
+        "Environment": " ".join(f"{key}={value}" for key, value in settings.environment.items()),
+        "EnvironmentFiles": " ".join(
+            f"{path} (ignore_errors={_bool(optional)})" for path, optional in settings.environment_files
+        ),
+        "UMask": f"{settings.umask:04o}",
+        "WorkingDirectory": settings.working_directory,
+        "StandardOutput": settings.output,
+        "StandardError": settings.error,
+        "User": settings.user,
+        "Group": settings.group,
+        "KillMode": settings.kill_mode,
+        "KillSignal": str(settings.kill_signal),
+        "TriggeredBy": " ".join(triggered_by),
+        "InvocationID": execution.invocation,
     }
 
 
@@ -228,15 +230,17 @@ def _command_line(pid: int) -> str:
         return ""
 
 
-def listing(manager: Manager, chosen: Callable[[Unit], bool]) -> str:
-    """Lines of ``systemctl list-units``."""
-    rows = [
-        (unit.name, unit.definition.load_state, unit.active_state, unit.sub_state, unit.definition.description)
-        for unit in sorted(manager.units.values(), key=lambda each: each.name)
-        if chosen(unit)
-    ]
-    width = max((len(row[0]) for row in rows), default=4)
-    return "".join(f"  {row[0]:<{width}} {row[1]:<9} {row[2]:<10} {row[3]:<12} {row[4]}\n" for row in rows)
+def listing(manager: Manager, chosen: Callable[[Unit], bool], *, plain: bool) -> str:
+    """Lines of ``systemctl list-units``; ``plain`` is without the dots at their begin."""
+    units = [unit for unit in sorted(manager.units.values(), key=lambda each: each.name) if chosen(unit)]
+    rows = [(each.name, each.definition.load_state, each.active_state, each.sub_state) for each in units]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)] if rows else []
+    lines = []
+    for unit, row in zip(units, rows, strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        dot = "" if plain else ("● " if unit.active_state == "failed" else "  ")
+        lines.append(f"{dot}{' '.join(cells)} {unit.definition.description}\n")
+    return "".join(lines)
 
 
 def unit_files(manager: Manager) -> str:

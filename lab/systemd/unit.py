@@ -55,6 +55,7 @@ class Unit:
         active_state: ``active``, ``reloading``, ``inactive``, ``failed``, ``activating`` or ``deactivating``.
         sub_state: the kind's own finer state.
         result: why it failed, else ``success``.
+        pins: jobs that are about to work on it, so that it must stay loaded.
         entered: seconds since the epoch at which each active state was last entered.
     """
 
@@ -67,6 +68,7 @@ class Unit:
         self.entered: dict[str, float] = {}
         self.moments: dict[str, float] = {}
         self.lock = asyncio.Lock()
+        self.pins = 0
 
     @property
     def name(self) -> str:

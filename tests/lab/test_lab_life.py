@@ -351,6 +351,16 @@ def test_the_stacks_own_inventory_is_in_the_default_network() -> None:
     assert len(inventories.read(DEFAULT_INVENTORY).backends) >= 4
 
 
+def test_a_lab_ends_with_its_owner(make: Any, tmp_path: Path) -> None:
+    with subprocess.Popen(["/bin/sleep", "600"]) as owner:
+        lab = make(owner=owner.pid)
+        record = lab.up()
+        assert lab.status()["up"]
+        owner.kill()
+    wait_for(lambda: not (tmp_path / "lab").exists(), "the end of the lab")
+    assert not any(start_time(each["pid"]) == each["start_time"] for each in record["processes"])
+
+
 def test_portainers_api(make: Any, network: str) -> None:
     lab = make(portainer="2.39")
     assert lab.up()["change"] == "started"

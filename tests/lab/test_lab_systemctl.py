@@ -45,7 +45,7 @@ def test_life_of_a_service(service_manager: ServiceManager, service: Write) -> N
         (("cat", "no"), 1, "", "No files found for no.service.\n"),
         (("show", "no", "-p", "LoadState,ActiveState"), 0, "LoadState=not-found\nActiveState=inactive\n", ""),
         (("reset-failed", "no"), 1, "", f"{RESET} no.service: Unit no.service not loaded.\n"),
-        (("try-restart", "no"), 0, "", ""),
+        (("try-restart", "no"), 5, "", "Failed to try-restart no.service: Unit no.service not found.\n"),
         (("frobnicate", "no"), 1, "", "Unknown command verb 'frobnicate'.\n"),
         (("--frob", "start", "no"), 1, "", "systemctl: unrecognized option '--frob'\n"),
         (("start",), 1, "", "Too few arguments.\n"),
@@ -188,7 +188,8 @@ def test_lists(service_manager: ServiceManager, service: Write) -> None:
     service("b", options="--for=0 --exit=3")
     service_manager.systemctl("start", "a", "b")
     service_manager.wait("b", ActiveState="failed")
-    assert "a.service" in service_manager.systemctl("list-units", "--type=service").out
+    listed = service_manager.systemctl("list-units", "--type=service", "--plain", "--no-legend").out
+    assert listed == "a.service loaded active running a.service\nb.service loaded failed failed  b.service\n"
     failed = service_manager.systemctl("list-units", "--failed").out
     assert "b.service" in failed
     assert "a.service" not in failed
