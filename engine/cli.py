@@ -94,7 +94,9 @@ def _operation_options(parser: argparse.ArgumentParser, name: str) -> None:
         add("-y", "--yes", action="store_true", help="do not ask")
         add("-f", "--skip-preview", action="store_true", help="do not preview first")
         add("--preview-only", action="store_true", help="only preview")
-    if name != "refresh":
+    if name == "refresh":
+        add("--clear-pending-creates", action="store_true", help="forget interrupted creations")
+    else:
         add("-r", "--refresh", nargs="?", const="true", default="false", help="refresh first")
     if name in ("preview", "up"):
         add("--policy-pack", action="append", default=[], help=argparse.SUPPRESS)

@@ -52,6 +52,7 @@ class Deployment:
         options: Options,
         control: Control,
         pool: Pool,
+        providers: dict[str, Provider] | None = None,
     ) -> None:
         self.project = project
         self.stack = stack
@@ -65,13 +66,20 @@ class Deployment:
         self.steps = Steps(manager, events, options, control, self.provider_of)
         self.targets = Targets(options.targets)
         self.registered: set[str] = set()  # URNs the program has registered
+        self.unsure: set[str] = set()  # URNs whose last operation was interrupted
         self.handled: set[int] = set()  # identities of old resources a step stands for
         self.lock = threading.RLock()
         self._pool = pool
-        self._providers: dict[str, Provider] = {}
+        self._providers = dict(providers or {})
         self._deleted: dict[str, Resource] = {}  # deleted before replacement, by URN
         self._replaced: set[str] = set()
         self._skipped: set[str] = set()
+
+    def forget(self, item: Resource) -> None:
+        """Leave a vanished resource out of the state this operation starts from."""
+        self.base = [other for other in self.base if other is not item]
+        if self.olds.get(item.urn) is item:
+            del self.olds[item.urn]
 
     def urn(self, goal: Goal) -> str:
         """Return a goal's URN."""
@@ -92,6 +100,8 @@ class Deployment:
             return self._providers[package]
 
     def _make_provider(self, package: str) -> Provider:
+        if package in self._providers:
+            return self._providers[package]
         if package == "command":
             return CommandProvider("", self._pool)
         if package == "pulumi-python":
@@ -208,7 +218,7 @@ class Deployment:
         apply_replace_on_changes(diff, goal.replace_on_changes)
         if diff.changes and diff.replaces:
             return self._replace(goal, new, old, diff)
-        if diff.changes or old.init_errors:
+        if diff.changes or old.init_errors or old.urn in self.unsure:
             return self.steps.update(old, new, diff)
         return self.steps.same(old, new)
 
@@ -272,7 +282,6 @@ class Deployment:
             return self.steps.create(new, operation="create-replacement", replaces=old, diff=diff)
         result = self.steps.create(new, operation="create-replacement", diff=diff, was=old)
         self.steps.tell("replace", old, new, diff)
-        self.steps.condemn(old)
         with self.lock:
             self.handled.discard(id(old))
         return result

@@ -7,7 +7,7 @@ steps done, an unfinished one under ``pending_operations``. The checkpoint itsel
 (aside, fsynced, renamed) at the end, and in between as often as that stays cheap.
 
 Lines (JSON, one an entry): ``base`` names the checkpoint by its sha256; ``begin`` an operation;
-``end`` it; ``add`` a finished resource that takes the place of ``d``; ``keep`` one left as it was;
+``end`` it; ``add`` a finished resource that takes the place of ``d`` or condemns ``c``; ``keep`` one left as it was;
 ``set`` one changed in place; ``drop`` a deleted one. Handles ``h`` number the resources of the base
 from 0, and new ones from there.
 """
@@ -32,6 +32,7 @@ from engine.checkpoint import (
 )
 from engine.errors import StateError
 from engine.secrets import SecretsManager
+from engine.values import same
 
 # The whole checkpoint is written during a run when that costs less than this share of its time.
 SHARE: Final = 0.05
@@ -174,13 +175,32 @@ class SnapshotManager:
             self._line({"o": "end", **self._ended(token)})
         self._sync()
 
-    def add(self, resource: Resource, replaces: Resource | None, token: int | None = None) -> None:
-        """Record a finished resource; ``replaces`` is the old one it stands for."""
+    def add(
+        self,
+        resource: Resource,
+        replaces: Resource | None,
+        token: int | None = None,
+        condemns: Resource | None = None,
+    ) -> None:
+        """Record a finished resource.
+
+        Args:
+            resource: its state.
+            replaces: the old entry it stands for.
+            token: the operation that ends with it.
+            condemns: the old one it replaces, which is to be deleted later.
+        """
         with self._lock:
+            condemned = {}
+            if condemns is not None:
+                condemns.delete = True
+                condemned = {"c": self._handles[id(condemns)]}
             old = self._handles.get(id(replaces)) if replaces is not None else None
             handle = self._fold.add(resource, old)
             self._handles[id(resource)] = handle
-            self._line({"o": "add", "h": handle, "d": old, "r": resource, **self._ended(token)})
+            self._line({"o": "add", "h": handle, "d": old, "r": resource, **condemned, **self._ended(token)})
+            if not resource.external:
+                self._settle(resource)
         if token is not None:
             self._sync()
             self._perhaps_save()
@@ -212,6 +232,15 @@ class SnapshotManager:
         if token is not None:
             self._sync()
             self._perhaps_save()
+
+    def _settle(self, resource: Resource) -> None:
+        """Forget a creation an earlier run left pending: the same resource is there now."""
+        mine = set(self._operations.values())
+        for number, operation in list(self._fold.pending.items()):
+            pending = operation.resource
+            if number not in mine and pending.urn == resource.urn and same(pending.inputs, resource.inputs):
+                del self._fold.pending[number]
+                self._line({"o": "end", "n": number})
 
     def _ended(self, token: int | None) -> dict[str, int]:
         if token is None:
@@ -366,6 +395,23 @@ def recover(store: Store, snapshot: Snapshot, manager: SecretsManager) -> Snapsh
     return fold.merged()
 
 
+def settle(store: Store, snapshot: Snapshot) -> None:
+    """Make a recovered state the checkpoint, and remove the journal it came from."""
+
+    def announce(digest: str) -> None:
+        with store.journal_file.open("r+b") as file:
+            content = file.read()
+            # A torn last line goes: the next line must be one of its own.
+            file.truncate(content.rfind(b"\n") + 1)
+            file.seek(0, os.SEEK_END)
+            file.write(json.dumps({"o": "base", "sha256": digest}).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    store.write_checkpoint(snapshot, announce)
+    store.journal_file.unlink()
+
+
 def _replay(fold: _Fold, entry: dict[str, Any], manager: SecretsManager) -> None:
     kind = entry["o"]
     if kind == "base":
@@ -378,6 +424,8 @@ def _replay(fold: _Fold, entry: dict[str, Any], manager: SecretsManager) -> None
         fold.pending.pop(entry["n"], None)
     if kind == "add" and resource is not None:
         fold.add(resource, entry["d"], entry["h"])
+        if "c" in entry:
+            (fold.new.get(entry["c"]) or fold.base[entry["c"]]).delete = True
     elif kind == "keep":
         fold.add(fold.base[entry["d"]], entry["d"], entry["h"])
     elif kind == "drop":

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from engine import deletion, refresh, sdk
+from engine import deletion, journal, pending, refresh, sdk
 from engine.backend import Backend, StackStore
 from engine.capture import capturing
 from engine.checkpoint import STACK_TYPE, Snapshot, verify
@@ -86,16 +86,18 @@ class Session:
         """Return the effective configuration."""
         return effective(self.project, self.settings, self.manager())
 
-    def snapshot(self, warn: Callable[[str], None] | None = None) -> Snapshot:
-        """Read the state, a killed run's journal folded in."""
+    def snapshot(self, warn: Callable[[str], None] | None = None, *, settle: bool = False) -> Snapshot:
+        """Read the state, a killed run's journal folded in; ``settle`` makes that the checkpoint."""
         manager = self.manager()
         snapshot = self.store.read(manager)
         recovered = recover(self.store, snapshot, manager)
         if recovered is not None:
-            snapshot = recovered
+            snapshot = replace(recovered, salt=manager.salt)
             if warn is not None:
                 warn("the last operation was killed: its journal was folded into the state")
         verify(snapshot.resources)
+        if recovered is not None and settle:
+            journal.settle(self.store, snapshot)
         return replace(snapshot, salt=manager.salt)
 
 
@@ -106,6 +108,7 @@ def run(
     events: Sink,
     *,
     message: str = "",
+    clear_pending_creates: bool = False,
     control: Control | None = None,
 ) -> Outcome:
     """Run an operation: ``update``, ``refresh`` or ``destroy``, for real or as a preview.
@@ -129,11 +132,9 @@ def run(
     def warn(text: str) -> None:
         events(DiagnosticEvent("warning", text + "\n", stack_urn))
 
-    snapshot = session.snapshot(warn)
-    if not options.preview:
-        _set_aside_pending(snapshot, warn)
-    else:
-        _tell_pending(snapshot, warn)
+    snapshot = session.snapshot(warn, settle=not options.preview)
+    interrupted = pending.set_aside(snapshot, clear_creations=clear_pending_creates)
+    pending.tell(interrupted, warn)
     state = SnapshotManager(None if options.preview else session.store, snapshot, manager)
     pool = Pool()
     deployment = Deployment(
@@ -153,7 +154,8 @@ def run(
 
     try:
         with capturing(report), _interruptible(control, warn):
-            _work(session, kind, deployment, stack_urn, warn)
+            pending.resolve(deployment, interrupted)
+            _work(session, kind, deployment, stack_urn)
     finally:
         pool.close()
         final = state.close()
@@ -188,7 +190,6 @@ def _work(
     kind: str,
     deployment: Deployment,
     stack_urn: str,
-    warn: Callable[[str], None],
 ) -> None:
     options = deployment.options
     if not _check_targets(deployment, kind):
@@ -248,20 +249,6 @@ def _other_stack(session: Session, name: str) -> Properties:
     if stack is None:
         raise StackNotFoundError(f"the stack {name} has no outputs yet: run `pulumi up` on it first")
     return stack.outputs
-
-
-def _tell_pending(snapshot: Snapshot, warn: Callable[[str], None]) -> None:
-    for operation in snapshot.pending:
-        warn(
-            f"{operation.type} of {operation.resource.urn} was interrupted and may have taken effect: "
-            "the next update brings it to its end"
-        )
-
-
-def _set_aside_pending(snapshot: Snapshot, warn: Callable[[str], None]) -> None:
-    """Report interrupted operations; what they were about is decided anew by this run."""
-    _tell_pending(snapshot, warn)
-    snapshot.pending = [item for item in snapshot.pending if item.type == "creating"]
 
 
 @contextmanager

@@ -137,7 +137,14 @@ def _once(session: Session, kind: str, arguments: argparse.Namespace, *, preview
                 display(event)
 
         try:
-            outcome = operation.run(session, kind, options, events, message=arguments.message)
+            outcome = operation.run(
+                session,
+                kind,
+                options,
+                events,
+                message=arguments.message,
+                clear_pending_creates=getattr(arguments, "clear_pending_creates", False),
+            )
         finally:
             if isinstance(display, Display):
                 display.close()

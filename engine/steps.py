@@ -216,7 +216,7 @@ class Steps:
             operation: create, or create-replacement.
             replaces: the state entry it takes the place of, if any.
             diff: why.
-            was: the old resource, where its entry stays for now.
+            was: the old resource, where it is deleted later.
         """
         event = StepEvent("pre", operation, new.urn, replaces or was, new, diff, logical=operation == "create")
         with self._step(event):
@@ -241,7 +241,7 @@ class Steps:
                 new.outputs = {k: v for k, v in new.inputs.items() if k != "__internal"}
             new.created = new.modified = stamp
             carry_ciphertexts(new.outputs, new.inputs)
-            self.manager.add(new, replaces, token)
+            self.manager.add(new, replaces, token, condemns=was)
             if operation == "create":
                 self.count(operation, new)
             if failure is not None:
@@ -282,11 +282,6 @@ class Steps:
             if failure is not None:
                 raise failure
         return new
-
-    def condemn(self, old: Resource) -> None:
-        """Mark an old resource for deletion after its replacement was created."""
-        old.delete = True
-        self.manager.change(old)
 
     def delete(
         self, old: Resource, *, operation: str = "delete", with_another: bool = False, keep_entry: bool = False
