@@ -22,6 +22,7 @@ from phoenix.remote.properties import one_sentence, plain_properties
 from phoenix.remote.remote_file import RemoteFile, RemoteFileProvider
 
 WAIT_SECONDS = 10.0
+CLOSING_SECONDS = 3.0
 POLL_SECONDS = 0.05
 
 
@@ -68,18 +69,27 @@ class SiteFileProvider(RemoteFileProvider):
 def activate(transport: Transport, props: Mapping[str, Any]) -> None:
     """Enable the site, reload NGINX, and wait until it runs with it.
 
+    A reload cuts idle connections, and with them a request that is just on its way. So clients are asked to leave
+    theirs first, which takes :data:`CLOSING_SECONDS`.
+
     Raises:
         RemoteError: with NGINX's own words; links are as they were before.
     """
     place = Place.parse(props["place"])
-    done = transport.run(scripts.activate_script(place), check=False)
-    if done.exit_code != 0:
-        raise RemoteError(f"{place.path}: NGINX refuses the configuration: {_words(done.stderr, props)}.")
+    if _live_revision(transport, place) is not None:
+        transport.run(scripts.closing_script(place))
+        time.sleep(CLOSING_SECONDS)
     try:
-        _wait(transport, props)
-    except BaseException:
-        transport.run(scripts.undo_script(place, done.text.splitlines()), check=False)
-        raise
+        done = transport.run(scripts.activate_script(place), check=False)
+        if done.exit_code != 0:
+            raise RemoteError(f"{place.path}: NGINX refuses the configuration: {_words(done.stderr, props)}.")
+        try:
+            _wait(transport, props)
+        except BaseException:
+            transport.run(scripts.undo_script(place, done.text.splitlines()), check=False)
+            raise
+    finally:
+        transport.run(scripts.kept_script(place), check=False)
 
 
 def _wait(transport: Transport, props: Mapping[str, Any]) -> None:
@@ -95,17 +105,21 @@ def _wait(transport: Transport, props: Mapping[str, Any]) -> None:
 def not_serving(transport: Transport, props: Mapping[str, Any]) -> str:
     """How the running NGINX does not serve this very site; empty where it does."""
     place, revision = Place.parse(props["place"]), props["revision"]
-    try:
-        answer = fetch_http(transport, place.revision_url(site.REVISION_PATH), {"Host": site.PROBE_HOST}, timeout=5)
-    except CommandError as error:
-        return f"the gateway does not answer ({str(error).rstrip('.')})"
-    live = answer.body.decode("ascii", "replace").strip()
-    if answer.status != 200 or live != revision:
-        return "the running NGINX has another site than the one on disk"
+    if _live_revision(transport, place) != revision:
+        return "the running NGINX has another site than the one on disk, or does not answer"
     done = transport.run(scripts.answers_script(place, props.get("hostname")), timeout=20, check=False)
     if done.exit_code != 0:
         return f"its port {place.port} does not answer ({done.complaint or 'no connection'})"
     return ""
+
+
+def _live_revision(transport: Transport, place: Place) -> str | None:
+    """The revision of the site NGINX runs with; None where it runs with none of ours."""
+    try:
+        answer = fetch_http(transport, place.revision_url(site.REVISION_PATH), {"Host": site.PROBE_HOST}, timeout=5)
+    except CommandError:
+        return None
+    return answer.body.decode("ascii", "replace").strip() if answer.status == 200 else None
 
 
 def _words(stderr: bytes, props: Mapping[str, Any], staged: str = "") -> str:

@@ -20,8 +20,8 @@ _VARIABLE = re.compile(r"\$(?:\{([a-z0-9_]+)\}|([a-z0-9_]+))?")
 
 VARIABLES = frozenset(
     {
-        "host", "http_upgrade", "proxy_add_x_forwarded_for", "remote_addr", "request_uri", "scheme", "server_port",
-        "ssl_protocol", "upstream_addr",
+        "host", "http2", "http_upgrade", "proxy_add_x_forwarded_for", "remote_addr", "request_uri", "scheme",
+        "server_port",
     }
 )  # fmt: skip
 """NGINX's own variables that a template may name (https://nginx.org/en/docs/varindex.html)."""

@@ -35,6 +35,7 @@ class Place:
         service: its systemd unit.
         runtime: directory of the switch.
         switch: the switch itself.
+        closing: what asks clients to open a new connection for their next request.
         address: where it listens, from inside.
         http_port, port: for http and https.
     """
@@ -47,6 +48,7 @@ class Place:
     service: str
     runtime: str
     switch: str
+    closing: str
     address: str
     http_port: int
     port: int
@@ -63,6 +65,7 @@ class Place:
             service=gateway.service,
             runtime=gateway.runtime_directory,
             switch=gateway.switch_path,
+            closing=gateway.closing_path,
             address=gateway.listen[0] if gateway.listen else "127.0.0.1",
             http_port=gateway.http_port,
             port=gateway.port,
@@ -190,7 +193,7 @@ def deactivate_script(place: Place) -> str:
             '  if [ -e "$kept" ] || [ -h "$kept" ]; then mv -f -- "$kept" "$enabled/" || exit 1; fi',
             "done",
             'rmdir -- "$aside" 2>/dev/null || :',
-            f"rm -f -- {shlex.quote(place.switch)}",
+            f"rm -f -- {shlex.quote(place.switch)} {shlex.quote(place.closing)}",
         )
     )
 
@@ -271,6 +274,16 @@ def switch_script(place: Place, *, to_standby: bool) -> str:
     if not to_standby:
         return f"rm -f -- {switch}"
     return _variables(place) + f'mkdir -p -- "$runtime" && chmod 0755 "$runtime" && : >{switch} && chmod 0644 {switch}'
+
+
+def closing_script(place: Place) -> str:
+    """Ask clients of HTTP/1.1 to open a new connection for their next request, until :func:`kept_script`."""
+    return _variables(place) + f'mkdir -p -- "$runtime" && chmod 0755 "$runtime" && : >{shlex.quote(place.closing)}'
+
+
+def kept_script(place: Place) -> str:
+    """Let clients keep their connections again."""
+    return f"rm -f -- {shlex.quote(place.closing)}"
 
 
 def switched_script(place: Place) -> str:

@@ -36,7 +36,8 @@ class GatewaySettings(SettingsModel):
         external_root_file: likewise for all other names, such as ``/etc/ssl/certs/ca-certificates.crt``.
         max_body_size: largest request body, as NGINX writes it; 0 sets no limit. Bodies are streamed, not stored.
         response_timeout: how long Traefik may say nothing in the middle of a request.
-        runtime_directory: where the switch lies that sends requests to the standby; empty after each boot.
+        runtime_directory: where the files lie that tell NGINX what to do for a while, such as to send requests to the
+            standby; empty after each boot.
         nginx: the installed program; ``service`` its systemd unit.
     """
 
@@ -74,3 +75,8 @@ class GatewaySettings(SettingsModel):
     def switch_path(self) -> str:
         """Path of the file whose existence sends requests to the standby."""
         return f"{self.runtime_directory}/use-standby"
+
+    @property
+    def closing_path(self) -> str:
+        """Path of the file whose existence asks clients to open a new connection for their next request."""
+        return f"{self.runtime_directory}/closing"

@@ -171,6 +171,12 @@ def _nodes(site: Site, revision: str) -> Iterator[Node]:
         Template("$phoenix_connection"),
         children=[directive("default", "upgrade"), directive("", "")],
     )
+    yield block(
+        "map",
+        Template("$http2"),
+        Template("$phoenix_http1_close"),
+        children=[directive("default", ""), directive("", "close")],
+    )
     yield from _upstreams(site.upstream)
     yield block("server", children=list(_revision_server(gateway, revision)))
     yield from _unknown_hosts(gateway)
@@ -288,11 +294,17 @@ def _tls_server(site: Site, domain: Domain, *, first: bool) -> Iterator[Node]:
     yield directive("ssl_certificate_key", gateway.key_file)
     yield from _tls_options()
     yield directive("client_max_body_size", gateway.max_body_size)
+    # A cached answer to "is the file there?" would come too late.
+    yield directive("open_file_cache", "off")
+    # A reload cuts idle connections, even with the next request on its way: so clients are asked to leave them before.
+    yield directive("set", Template("$phoenix_close"), "")
+    yield Condition(
+        gateway.closing_path, (directive("set", Template("$phoenix_close"), Template("$phoenix_http1_close")),)
+    )
+    yield directive("add_header", "Connection", Template("$phoenix_close"), "always")
     upstream = "phoenix_websecure"
     if site.upstream.standby is not None:
         upstream = "$phoenix_websecure"
-        # A cached answer to "is the switch there?" would send requests to an instance that is about to stop.
-        yield directive("open_file_cache", "off")
         yield directive("set", Template("$phoenix_websecure"), "phoenix_websecure")
         switched = directive("set", Template("$phoenix_websecure"), "phoenix_websecure_standby")
         yield Condition(gateway.switch_path, (switched,))

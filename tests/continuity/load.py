@@ -173,4 +173,4 @@ class Load:
             await reader.readline()
         else:
             await reader.readexactly(int(headers["content-length"]))
-        return int(answer[0].split()[1]), headers.get("connection", "").lower() == "close"
+        return int(answer[0].split()[1]), any(line.lower() == "connection: close" for line in answer)

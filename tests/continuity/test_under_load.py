@@ -1,0 +1,177 @@
+"""Whatever is changed through the product, no request behind the gateway fails."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.continuity.deployment import Deployment
+from tests.continuity.load import Counts
+
+pytestmark = pytest.mark.container
+
+RATE = 500
+AT_LEAST = 1000
+"""So many requests must have been sent for a count of failures to mean anything, on however slow a machine."""
+
+
+def assert_lossless(counts: Counts) -> None:
+    assert counts.sent >= AT_LEAST, counts
+    assert counts.failed == 0, f"{counts}: {counts.failures}"
+
+
+def other_program(deployment: Deployment) -> None:
+    """The installed program is replaced by an equal one, as an upgrade would."""
+    deployment.lab.shell(
+        deployment.traefik,
+        "cp /usr/local/bin/traefik /usr/local/bin/.traefik.new; mv /usr/local/bin/.traefik.new /usr/local/bin/traefik",
+    )
+
+
+def everything(deployment: Deployment) -> None:
+    other_program(deployment)
+    deployment.change(traefik={"logLevel": "INFO", "harden": True})
+
+
+STATIC_CHANGES: dict[str, tuple[Callable[[Deployment], object], str]] = {
+    "traefik.yml": (lambda it: it.change(traefik={"logLevel": "WARN"}), "static changed"),
+    "the unit": (lambda it: it.change(traefik={"harden": False}), "unit changed"),
+    "the program": (other_program, "binary changed"),
+    "all three": (everything, "static, unit, binary changed"),
+    "the throttle": (lambda it: it.change(traefik={"throttle": "200ms"}), "static changed"),
+}
+
+
+def test_twenty_dynamic_and_five_static_changes_lose_nothing(deployment: Deployment) -> None:
+    with deployment.load(RATE) as load:
+        load.run_for(1)
+        for number in range(20):
+            middlewares: dict[str, Any] = {"squeeze": {"compress": {}}} if number % 2 == 0 else {}
+            deployment.settings["middlewares"] = middlewares
+            deployment.settings["routes"] = {
+                "grafana-router": {"middlewares": list(middlewares)},  # a route under load
+                "llamacpp-router": {"hostname": f"llama-{number}.{deployment.lab.plan.internal_domain}"},
+            }
+            deployment.up()
+        before = deployment.main_pid()
+        assert load.counts.failed == 0, f"{load.counts}: {load.counts.failures}"
+        for name, (change, because) in STATIC_CHANGES.items():
+            change(deployment)
+            said = deployment.up()
+            assert because in said, f"{name}: {said}"
+            after = deployment.main_pid()
+            assert after != before, f"{name} did not restart Traefik: {said}"
+            assert not deployment.switched()
+            before = after
+        load.run_for(1)
+    assert_lossless(load.counts)
+    assert deployment.clean()
+
+
+def test_a_reload_by_hand_loses_nothing(deployment: Deployment) -> None:
+    with deployment.load(RATE) as load:
+        for _ in range(20):
+            deployment.lab.shell(deployment.traefik, "systemctl reload traefik")
+        load.run_for(1)
+    assert_lossless(load.counts)
+
+
+MARKS = {
+    "the standby starts": "systemctl is-active traefik-standby",
+    "requests go to the standby": "test -e /run/phoenix/use-standby",
+}
+
+
+@pytest.mark.parametrize("moment", MARKS)
+def test_a_deployment_killed_on_the_way_is_finished_by_the_next(deployment: Deployment, moment: str) -> None:
+    level = "WARN" if deployment.settings["traefik"].get("logLevel") != "WARN" else "INFO"
+    deployment.change(traefik={"logLevel": level})
+    guest = deployment.gateway if "use-standby" in MARKS[moment] else deployment.traefik
+    with deployment.load(RATE) as load:
+        process = subprocess.Popen(
+            deployment.command("up", "--stack", "local", "--yes", "--skip-preview"),
+            env=deployment.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            deployment.lab.wait_for(guest, MARKS[moment], 60)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait(30)
+        load.run_for(1)
+        deployment.pulumi("cancel", "--stack", "local", "--yes", check=False)
+        deployment.up()
+        load.run_for(1)
+    assert_lossless(load.counts)
+    assert not deployment.switched()
+    assert deployment.is_active("traefik-standby") in ("inactive", "deactivating")
+    assert deployment.clean()
+
+
+def test_a_configuration_only_the_standby_can_run_is_taken_back(deployment: Deployment) -> None:
+    """sshd has port 22, which neither the candidate nor the standby would use: only Traefik itself finds out."""
+    before = deployment.lab.shell(deployment.traefik, "cat /etc/traefik/traefik.yml")
+    with deployment.load(RATE) as load:
+        said = deployment.up(check=False, traefik={"webAddress": ":22"})
+        load.run_for(1)
+    assert_lossless(load.counts)
+    assert "address already in use" in said, said
+    assert "it runs with the old traefik.yml again" in " ".join(said.split()), said
+    assert deployment.lab.shell(deployment.traefik, "cat /etc/traefik/traefik.yml") == before
+    assert ":22" in deployment.lab.shell(deployment.traefik, "cat /etc/traefik/traefik.yml.refused")
+    assert not deployment.switched()
+    deployment.up(traefik={"webAddress": ":80"})
+    assert deployment.clean()
+
+
+def test_a_configuration_the_standby_cannot_run_never_restarts_traefik(deployment: Deployment) -> None:
+    pid = deployment.main_pid()
+    level = "WARN" if deployment.settings["traefik"].get("logLevel") != "WARN" else "INFO"
+    with deployment.load(RATE) as load:
+        deployment.lab.shell(
+            deployment.traefik, "systemd-run --quiet --unit=occupant /usr/bin/python3 -m http.server 8443"
+        )
+        try:
+            deployment.lab.wait_for(deployment.traefik, "curl -s -o /dev/null 127.0.0.1:8443")
+            said = deployment.up(check=False, traefik={"logLevel": level})
+        finally:
+            deployment.lab.shell(deployment.traefik, "systemctl stop occupant")
+        load.run_for(1)
+    assert_lossless(load.counts)
+    assert "Traefik itself was not restarted" in " ".join(said.split()), said
+    assert "address already in use" in said, said
+    assert deployment.main_pid() == pid
+    deployment.up()
+    assert deployment.main_pid() != pid
+    assert deployment.clean()
+
+
+def test_a_standby_that_always_runs_takes_over_after_a_crash(deployment: Deployment) -> None:
+    deployment.up(traefik={"standbyRuns": "always"})
+    assert deployment.is_active("traefik-standby") == "active"
+    with deployment.load(RATE) as load:
+        load.run_for(1)
+        before = deployment.main_pid()
+        deployment.lab.shell(deployment.traefik, f"kill -9 {before}")
+        deployment.lab.wait_for(deployment.traefik, f"[ $(systemctl show -P MainPID traefik) -gt 0{before} ]")
+        load.run_for(8)
+    counts = load.counts
+    assert counts.sent >= AT_LEAST, counts
+    # What Traefik had begun to answer when it died is lost where it may not be sent twice; nothing else is.
+    assert all(method == "POST" and what == "502" for method, what, _ in counts.failures), counts.failures
+    assert len({when for _, _, when in counts.failures}) <= 24
+    with deployment.load(RATE) as load:
+        deployment.up(traefik={"logLevel": "DEBUG"})
+        load.run_for(1)
+    assert_lossless(load.counts)
+    assert deployment.is_active("traefik-standby") == "active"
+    deployment.up(traefik={"standbyRuns": "restarts"})
+    assert deployment.is_active("traefik-standby") in ("inactive", "deactivating")
+    assert deployment.clean()
