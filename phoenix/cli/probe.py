@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,11 @@ def tls_context(root: Path | None, insecure: bool) -> ssl.SSLContext:
 @click.option("--path", default="/", show_default=True, help="Path to ask for.")
 @click.option("--root", type=click.Path(path_type=Path), help="CA certificate to trust besides the system's.")
 @click.option("--insecure", is_flag=True, help="Accept any certificate.")
+@click.option("--wait", default=0.0, metavar="SECONDS", help="Ask again until all are answered 200, for so long.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-def probe(outputs: Any, address: str | None, path: str, root: Path | None, insecure: bool, as_json: bool) -> None:
+def probe(
+    outputs: Any, address: str | None, path: str, root: Path | None, insecure: bool, wait: float, as_json: bool
+) -> None:
     """Send a real request for every routed host name and show who answers. Exits 4 where one is not answered 200."""
     from phoenix.cli.table import render_table
     from phoenix.errors import InputError
@@ -114,11 +118,8 @@ def probe(outputs: Any, address: str | None, path: str, root: Path | None, insec
         ) from None
     host, port = _target(address, gateway)
     context = tls_context(root, insecure)
-    answers = [
-        ask(host, port, hostname, name, path, context)
-        for name, route in sorted(routes.items())
-        for hostname in route["hostnames"]
-    ]
+    wanted = [(hostname, name) for name, route in sorted(routes.items()) for hostname in route["hostnames"]]
+    answers = _answers(wanted, lambda hostname, name: ask(host, port, hostname, name, path, context), wait)
     if as_json:
         click.echo(json.dumps([asdict(answer) for answer in answers], indent=2))
     else:
@@ -137,6 +138,18 @@ def probe(outputs: Any, address: str | None, path: str, root: Path | None, insec
         )
     if any(answer.status != 200 for answer in answers):
         raise click.exceptions.Exit(4)
+
+
+def _answers(wanted: list[tuple[str, str]], ask_one: Callable[[str, str], Answer], wait: float) -> list[Answer]:
+    """An answer for each host name; those that are not 200 are asked again until the time is up."""
+    deadline = time.monotonic() + wait
+    answers = {hostname: ask_one(hostname, name) for hostname, name in wanted}
+    while missing := [(hostname, name) for hostname, name in wanted if answers[hostname].status != 200]:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.2)
+        answers |= {hostname: ask_one(hostname, name) for hostname, name in missing}
+    return [answers[hostname] for hostname, _ in wanted]
 
 
 def _target(address: str | None, gateway: Any) -> tuple[str, int]:
