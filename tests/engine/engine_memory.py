@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,7 @@ class World:
 
     @property
     def things(self) -> dict[str, Any]:
-        return {file.stem: json.loads(file.read_text()) for file in self.directory.glob("*.thing")}
+        return {file.stem: json.loads(file.read_text())["inputs"] for file in self.directory.glob("*.thing")}
 
     @property
     def calls(self) -> list[str]:
@@ -61,11 +63,14 @@ class World:
     def forget_calls(self) -> None:
         (self.directory / "calls.log").unlink(missing_ok=True)
 
-    def put(self, identifier: str, content: Properties) -> None:
-        (self.directory / f"{identifier}.thing").write_text(json.dumps(content))
+    def put(self, identifier: str, inputs: Properties, mark: str = "") -> None:
+        (self.directory / f"{identifier}.thing").write_text(json.dumps({"inputs": inputs, "mark": mark}))
 
-    def drop(self, identifier: str) -> None:
-        (self.directory / f"{identifier}.thing").unlink(missing_ok=True)
+    def drop(self, identifier: str, mark: str = "") -> None:
+        """Remove a thing, but not one that another has put in its place since."""
+        file = self.directory / f"{identifier}.thing"
+        if file.exists() and mark in ("", json.loads(file.read_text())["mark"]):
+            file.unlink()
 
 
 class WorldProvider(BaseProvider):
@@ -105,11 +110,12 @@ class WorldProvider(BaseProvider):
         if plain.get("fail"):
             raise ProviderError("create failed on purpose")
         identifier = thing_id(context.urn, plain)
-        self.world.put(identifier, plain)
+        mark = secrets.token_hex(8)
+        self.world.put(identifier, plain, mark)
         if plain.get("partial"):
             raise ProviderError("only half made", {**inputs, "made": "half"}, identifier)
         self.before("created", context.name)
-        return identifier, {**inputs, "made": f"made {context.name} {plain.get('key', '')}"}
+        return identifier, {**inputs, "made": f"made {context.name} {plain.get('key', '')}", "mark": mark}
 
     def update(
         self, context: Context, identifier: str, old_inputs: Properties, old_outputs: Properties, new: Properties
@@ -121,16 +127,17 @@ class WorldProvider(BaseProvider):
         plain = reveal(new)
         if plain.get("fail"):
             raise ProviderError("update failed on purpose")
-        self.world.put(identifier, plain)
+        mark = old_outputs.get("mark", "")
+        self.world.put(identifier, plain, mark)
         self.before("updated", context.name)
-        return {**new, "made": f"updated {context.name}"}
+        return {**new, "made": f"updated {context.name}", "mark": mark}
 
     def delete(self, context: Context, identifier: str, inputs: Properties, outputs: Properties) -> None:
         self.before("delete", context.name)
         self.world.note(f"delete {identifier}")
         if reveal(inputs).get("keeps"):
             raise ProviderError("delete failed on purpose")
-        self.world.drop(identifier)
+        self.world.drop(identifier, outputs.get("mark", ""))
         self.before("deleted", context.name)
 
     def read(self, context: Context, identifier: str, inputs: Properties, outputs: Properties) -> ReadResult:
@@ -182,14 +189,14 @@ class Result:
 class Laboratory:
     """A stack in a directory of its own, run without the SDK."""
 
-    def __init__(self, directory: Path, secrets: SecretsManager) -> None:
+    def __init__(self, directory: Path, manager: SecretsManager) -> None:
         self.backend = Backend(directory, f"file://{directory}")
-        self.secrets = secrets
+        self.secrets = manager
         self.world = World(directory / "world")
         name = "dev"
         exists = StackStore(self.backend, "proj", name).file.exists()
         self.store = self.backend.stack("proj", name) if exists else self.backend.create("proj", name)
-        self.store.manager = secrets
+        self.store.manager = manager
 
     def state(self, *, settle: bool = False) -> Snapshot:
         snapshot = self.store.read(self.secrets)
@@ -234,10 +241,8 @@ class Laboratory:
         if kind == "destroy":
             deletion.delete(deployment, everything=True)
         elif kind == "update":
-            try:
+            with suppress(Aborted):
                 _register_all(deployment, program or [], responses)
-            except Aborted:
-                pass
             if not deployment.steps.failed and not control.stop.is_set():
                 deletion.delete(deployment, everything=False)
         final = manager.close()

@@ -138,8 +138,8 @@ class Workspace:
             assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def json(self, *arguments: str, **extra: str) -> Any:
-        return json.loads(self.run(*arguments, **extra).stdout)
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments).stdout)
 
     @property
     def checkpoint(self) -> Path:

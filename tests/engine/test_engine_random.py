@@ -47,7 +47,7 @@ class Killer:
                 os._exit(KILLED)
             write(manager, entry, open_file=open_file)
 
-        journal.SnapshotManager._line = line  # type: ignore[method-assign]
+        journal.SnapshotManager._line = line  # type: ignore[method-assign,assignment]
 
 
 def run_in_child(lab: Laboratory, program: list[Wish] | None, *, kill_at: int, torn: bool, **options: Any) -> int:
@@ -75,9 +75,10 @@ def check(lab: Laboratory) -> None:
     deleting = {item.resource.id for item in snapshot.pending if item.type == "deleting"}
     updating = {item.resource.urn for item in snapshot.pending if item.type == "updating"}
     lost = {i for i, item in recorded.items() if i not in world and not item.pending_replacement}
-    assert lost <= deleting, f"in the state, not in the world, and not pending: {lost - deleting}"
+    told = f"{[(i.type, i.resource.urn, i.resource.id) for i in snapshot.pending]} {lab.world.calls}"
+    assert lost <= deleting, f"in the state, not in the world, and not pending: {lost - deleting}: {told}"
     unknown = set(world) - set(recorded)
-    assert unknown <= creating, f"in the world, not in the state, and not pending: {unknown - creating}"
+    assert unknown <= creating, f"in the world, not in the state, and not pending: {unknown - creating}: {told}"
     for identifier, item in recorded.items():
         if identifier in world and item.urn not in updating and identifier not in creating:
             assert world[identifier] == item.inputs, identifier

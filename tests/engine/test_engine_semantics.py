@@ -170,11 +170,13 @@ def _ciphertexts(lab: Laboratory) -> list[str]:
 
 def test_custom_timeouts_are_enforced(lab: Laboratory) -> None:
     release = threading.Event()
+
+    def hang(operation: str, _name: str) -> None:
+        if operation == "create":
+            release.wait(30)
+
     try:
-        result = lab.run(
-            [thing("slow", options={"custom_timeouts": {"create": 0.2}})],
-            before=lambda op, _name: (op == "create" and release.wait(30)) and None,
-        )
+        result = lab.run([thing("slow", options={"custom_timeouts": {"create": 0.2}})], before=hang)
     finally:
         release.set()
     assert result.failed
