@@ -76,8 +76,7 @@ def activate(transport: Transport, props: Mapping[str, Any]) -> None:
         RemoteError: with NGINX's own words; links are as they were before.
     """
     place = Place.parse(props["place"])
-    if _live_revision(transport, place) is not None:
-        transport.run(scripts.closing_script(place))
+    if transport.run(scripts.closing_script(place)).stdout:
         time.sleep(CLOSING_SECONDS)
     try:
         done = transport.run(scripts.activate_script(place), check=False)

@@ -277,8 +277,12 @@ def switch_script(place: Place, *, to_standby: bool) -> str:
 
 
 def closing_script(place: Place) -> str:
-    """Ask clients of HTTP/1.1 to open a new connection for their next request, until :func:`kept_script`."""
-    return _variables(place) + f'mkdir -p -- "$runtime" && chmod 0755 "$runtime" && : >{shlex.quote(place.closing)}'
+    """Ask clients of HTTP/1.1 to open a new connection for their next request, until :func:`kept_script`.
+
+    Prints ``asked`` where the site is enabled, so that it makes sense to wait for them.
+    """
+    touch = f'mkdir -p -- "$runtime" && chmod 0755 "$runtime" && : >{shlex.quote(place.closing)}'
+    return _variables(place) + f'if [ "$link" -ef "$path" ]; then {touch} && echo asked; fi'
 
 
 def kept_script(place: Place) -> str:

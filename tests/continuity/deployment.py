@@ -109,6 +109,11 @@ class Deployment:
     def switched(self) -> bool:
         return self.lab.exec(self.gateway, "test", "-e", "/run/phoenix/use-standby").returncode == 0
 
+    def gateway_log(self) -> str:
+        """What NGINX said, for messages."""
+        script = "tail -n 20 /var/log/nginx/error.log; journalctl -u nginx -n 20 -o short-precise --no-pager"
+        return self.lab.shell(self.gateway, script)
+
     def hostnames(self) -> list[str]:
         return [f"{name}.{self.lab.plan.internal_domain}" for name in LOADED]
 

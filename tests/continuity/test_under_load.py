@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,9 +21,9 @@ AT_LEAST = 1000
 """So many requests must have been sent for a count of failures to mean anything, on however slow a machine."""
 
 
-def assert_lossless(counts: Counts) -> None:
+def assert_lossless(deployment: Deployment, counts: Counts) -> None:
     assert counts.sent >= AT_LEAST, counts
-    assert counts.failed == 0, f"{counts}: {counts.failures}"
+    assert counts.failed == 0, f"{counts}: {counts.failures}\n{deployment.gateway_log()}"
 
 
 def other_program(deployment: Deployment) -> None:
@@ -68,7 +70,7 @@ def test_twenty_dynamic_and_five_static_changes_lose_nothing(deployment: Deploym
             assert not deployment.switched()
             before = after
         load.run_for(1)
-    assert_lossless(load.counts)
+    assert_lossless(deployment, load.counts)
     assert deployment.clean()
 
 
@@ -77,7 +79,7 @@ def test_a_reload_by_hand_loses_nothing(deployment: Deployment) -> None:
         for _ in range(20):
             deployment.lab.shell(deployment.traefik, "systemctl reload traefik")
         load.run_for(1)
-    assert_lossless(load.counts)
+    assert_lossless(deployment, load.counts)
 
 
 MARKS = {
@@ -109,23 +111,40 @@ def test_a_deployment_killed_on_the_way_is_finished_by_the_next(deployment: Depl
         deployment.pulumi("cancel", "--stack", "local", "--yes", check=False)
         deployment.up()
         load.run_for(1)
-    assert_lossless(load.counts)
+    assert_lossless(deployment, load.counts)
     assert not deployment.switched()
     assert deployment.is_active("traefik-standby") in ("inactive", "deactivating")
     assert deployment.clean()
 
 
+def occupied(deployment: Deployment, port: int, after: str = "true") -> contextlib.AbstractContextManager[object]:
+    """Another process on a port of Traefik's container, from when a condition holds there."""
+    script = f"until {after}; do sleep 0.05; done; exec /usr/bin/python3 -m http.server {port}"
+
+    @contextlib.contextmanager
+    def occupant() -> Iterator[None]:
+        deployment.lab.shell(
+            deployment.traefik, f"systemd-run --quiet --unit=occupant /bin/sh -c {shlex.quote(script)}"
+        )
+        try:
+            yield
+        finally:
+            deployment.lab.shell(deployment.traefik, "systemctl stop occupant")
+
+    return occupant()
+
+
 def test_a_configuration_only_the_standby_can_run_is_taken_back(deployment: Deployment) -> None:
-    """sshd has port 22, which neither the candidate nor the standby would use: only Traefik itself finds out."""
+    """The port is taken after the candidate was proved, and the standby has another: only Traefik itself finds out."""
     before = deployment.lab.shell(deployment.traefik, "cat /etc/traefik/traefik.yml")
-    with deployment.load(RATE) as load:
-        said = deployment.up(check=False, traefik={"webAddress": ":22"})
+    with deployment.load(RATE) as load, occupied(deployment, 8222, "grep -q :8222 /etc/traefik/traefik.yml"):
+        said = deployment.up(check=False, traefik={"webAddress": ":8222"})
         load.run_for(1)
-    assert_lossless(load.counts)
+    assert_lossless(deployment, load.counts)
     assert "address already in use" in said, said
     assert "it runs with the old traefik.yml again" in " ".join(said.split()), said
     assert deployment.lab.shell(deployment.traefik, "cat /etc/traefik/traefik.yml") == before
-    assert ":22" in deployment.lab.shell(deployment.traefik, "cat /etc/traefik/traefik.yml.refused")
+    assert ":8222" in deployment.lab.shell(deployment.traefik, "cat /etc/traefik/traefik.yml.refused")
     assert not deployment.switched()
     deployment.up(traefik={"webAddress": ":80"})
     assert deployment.clean()
@@ -135,16 +154,11 @@ def test_a_configuration_the_standby_cannot_run_never_restarts_traefik(deploymen
     pid = deployment.main_pid()
     level = "WARN" if deployment.settings["traefik"].get("logLevel") != "WARN" else "INFO"
     with deployment.load(RATE) as load:
-        deployment.lab.shell(
-            deployment.traefik, "systemd-run --quiet --unit=occupant /usr/bin/python3 -m http.server 8443"
-        )
-        try:
+        with occupied(deployment, 8443):
             deployment.lab.wait_for(deployment.traefik, "curl -s -o /dev/null 127.0.0.1:8443")
             said = deployment.up(check=False, traefik={"logLevel": level})
-        finally:
-            deployment.lab.shell(deployment.traefik, "systemctl stop occupant")
         load.run_for(1)
-    assert_lossless(load.counts)
+    assert_lossless(deployment, load.counts)
     assert "Traefik itself was not restarted" in " ".join(said.split()), said
     assert "address already in use" in said, said
     assert deployment.main_pid() == pid
@@ -170,7 +184,7 @@ def test_a_standby_that_always_runs_takes_over_after_a_crash(deployment: Deploym
     with deployment.load(RATE) as load:
         deployment.up(traefik={"logLevel": "DEBUG"})
         load.run_for(1)
-    assert_lossless(load.counts)
+    assert_lossless(deployment, load.counts)
     assert deployment.is_active("traefik-standby") == "active"
     deployment.up(traefik={"standbyRuns": "restarts"})
     assert deployment.is_active("traefik-standby") in ("inactive", "deactivating")
