@@ -136,7 +136,7 @@ def _stack_options(command: Any, commands: Any) -> None:
     remove.add_argument("-f", "--force", action="store_true", help="though it has resources")
     remove.add_argument("--preserve-config", action="store_true", help="keep the settings file")
     output = command(sub, "output", "Show outputs", _stack_output)
-    output.add_argument("name", nargs="?", metavar="PROPERTY")
+    output.add_argument("property", nargs="?")
     output.add_argument("-j", "--json", action="store_true")
     output.add_argument("--shell", action="store_true")
     output.add_argument("--show-secrets", action="store_true")
@@ -366,7 +366,7 @@ def _stack_ls(arguments: argparse.Namespace) -> int:
     if arguments.json:
         listed = [
             {
-                "name": f"organization/{project.name}/{name}" if False else name,
+                "name": name,
                 "current": selected,
                 **({"lastUpdate": updated} if updated else {}),
                 "updateInProgress": False,
@@ -423,16 +423,14 @@ def _stack_outputs(session: Any) -> dict[str, Any]:
 
 
 def _stack_output(arguments: argparse.Namespace) -> int:
-    from engine.values import Secret, mask, reveal
+    from engine.values import mask, reveal
 
     outputs = _stack_outputs(_session(arguments))
     show = reveal if arguments.show_secrets else mask
-    if arguments.name and not getattr(arguments, "stack", None) and False:
-        return 0
-    if arguments.name:
-        if arguments.name not in outputs:
-            raise EngineError(f"current stack does not have output property '{arguments.name}'")
-        value = show(outputs[arguments.name])
+    if arguments.property:
+        if arguments.property not in outputs:
+            raise EngineError(f"current stack does not have output property '{arguments.property}'")
+        value = show(outputs[arguments.property])
         _say(json.dumps(value, indent=2, ensure_ascii=False) if arguments.json else _plain(value))
         return 0
     shown = {key: show(value) for key, value in sorted(outputs.items())}
@@ -453,7 +451,6 @@ def _stack_output(arguments: argparse.Namespace) -> int:
         _say(f"    {'OUTPUT':<{width}}  VALUE")
     for key, value in shown.items():
         _say(f"    {key:<{width}}  {_plain(value)}")
-    del Secret
     return 0
 
 
@@ -475,7 +472,7 @@ def _stack_show(arguments: argparse.Namespace) -> int:
     for resource in resources:
         _say(f"    {resource['type']}  {resource['urn'].split('::', 3)[-1]}")
     _say()
-    arguments.name = arguments.json = arguments.shell = None
+    arguments.property = arguments.json = arguments.shell = None
     return _stack_output(arguments)
 
 

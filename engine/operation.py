@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 from engine import deletion, journal, pending, refresh, sdk
 from engine.backend import Backend, StackStore
@@ -17,7 +17,7 @@ from engine.capture import capturing
 from engine.checkpoint import STACK_TYPE, Snapshot, verify
 from engine.configuration import Setting, StackSettings, effective
 from engine.deployment import Deployment
-from engine.errors import EngineError, SecretsError, StackNotFoundError
+from engine.errors import SecretsError, StackNotFoundError
 from engine.events import DiagnosticEvent, PreludeEvent, Sink, SummaryEvent
 from engine.goal import make_urn
 from engine.journal import SnapshotManager, recover
@@ -26,9 +26,7 @@ from engine.project import Project
 from engine.providers.ssh import Pool
 from engine.secrets import SecretsManager, read_passphrase
 from engine.steps import Control, Options
-from engine.values import Properties, Secret
-
-CHANGING: Final = ("create", "update", "delete", "replace", "import", "read")
+from engine.values import Properties, reencrypted
 
 
 @dataclass
@@ -44,7 +42,7 @@ class Outcome:
     @property
     def changed(self) -> int:
         """How many resources change."""
-        return sum(count for name, count in self.changes.items() if name != "same")
+        return sum(count for name, count in self.changes.items() if name not in ("same", "read"))
 
 
 class Session:
@@ -248,7 +246,7 @@ def _other_stack(session: Session, name: str) -> Properties:
     stack = next((item for item in store.read(manager).resources if item.type == STACK_TYPE), None)
     if stack is None:
         raise StackNotFoundError(f"the stack {name} has no outputs yet: run `pulumi up` on it first")
-    return stack.outputs
+    return {key: reencrypted(value) for key, value in stack.outputs.items()}
 
 
 @contextmanager
@@ -303,6 +301,3 @@ def _history_config(session: Session) -> dict[str, Any]:
             entry["object"] = True
         recorded[key] = entry
     return recorded
-
-
-__all__ = ["CHANGING", "EngineError", "Outcome", "Secret", "Session", "run"]

@@ -409,6 +409,17 @@ def carry_ciphertexts(new: Value, old: Value) -> None:
             carry_ciphertexts(mine, theirs)
 
 
+def reencrypted(value: Value) -> Value:
+    """Return a copy whose secrets have no ciphertext yet: they come from another stack's key."""
+    if isinstance(value, Secret):
+        return Secret(reencrypted(value.value))
+    if isinstance(value, dict):
+        return {key: reencrypted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [reencrypted(item) for item in value]
+    return value
+
+
 def same(left: Value, right: Value) -> bool:
     """Compare deeply; secrets by their value, booleans never equal to numbers.
 
