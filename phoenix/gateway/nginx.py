@@ -106,8 +106,7 @@ def quoted(argument: Argument) -> str:
         ValueError: it holds a control character, or a ``$`` outside a :class:`Template`.
     """
     text = argument.text if isinstance(argument, Template) else argument
-    if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise ValueError(f"{names.printable(text)!r} must not hold control characters: NGINX reads line by line")
+    _check_printable(text)
     if isinstance(argument, Template):
         if _BARE_TEMPLATE.fullmatch(text):
             return text
@@ -117,6 +116,11 @@ def quoted(argument: Argument) -> str:
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def _check_printable(text: str) -> None:
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise ValueError(f"{names.printable(text)!r} must not hold control characters: NGINX reads line by line")
 
 
 def serialize(nodes: Iterable[Node]) -> str:
@@ -133,8 +137,7 @@ def _lines(nodes: Iterable[Node], level: int) -> Iterator[str]:
     for node in nodes:
         match node:
             case Comment(text):
-                if any(ord(character) < 32 for character in text):
-                    raise ValueError(f"{names.printable(text)!r} must not hold control characters")
+                _check_printable(text)
                 yield f"{indent}# {text}"
             case Condition(file, children):
                 yield f"{indent}if ( -f {quoted(file)} ) {{"

@@ -177,35 +177,37 @@ def _nodes(site: Site, revision: str) -> Iterator[Node]:
         Template("$phoenix_http1_close"),
         children=[directive("default", ""), directive("", "close")],
     )
-    yield from _upstreams(site.upstream)
+    yield from _upstreams(site)
     yield block("server", children=list(_revision_server(gateway, revision)))
     yield from _unknown_hosts(gateway)
     server_names = sorted({name for domain in site.domains for name in domain.server_names})
     if server_names:
         yield block("server", children=list(_plain_server(site, server_names)))
-    for index, domain in enumerate(site.domains):
-        yield block("server", children=list(_tls_server(site, domain, first=index == 0)))
+    for index in range(len(site.domains)):
+        yield block("server", children=list(_tls_server(site, index)))
 
 
-def _upstreams(upstream: Upstream) -> Iterator[Node]:
-    """Traefik, and Traefik's standby with Traefik behind it for the moment in which one of them goes."""
+def _upstreams(site: Site) -> Iterator[Node]:
+    """Traefik, and Traefik's standby with Traefik behind it for the moment in which one of them goes.
+
+    Each domain has its own: connections are kept per group, and one that was verified otherwise, or not at all, must
+    not be taken.
+    """
+    upstream = site.upstream
     host = names.url_host(upstream.address)
-    web, main = f"{host}:{upstream.web}", f"{host}:{upstream.websecure}"
+    web, main, standby = (f"{host}:{port}" for port in (upstream.web, upstream.websecure, upstream.standby))
     kept = (directive("keepalive", 64), directive("keepalive_timeout", f"{IDLE_SECONDS}s"))
     yield _group("phoenix_web", [directive("server", web, "max_fails=0")])
-    if upstream.standby is None:
-        yield _group("phoenix_websecure", [directive("server", main, "max_fails=0"), *kept])
-        return
-    standby = f"{host}:{upstream.standby}"
     trust = ("max_fails=1", "fail_timeout=5s") if upstream.standby_always_runs else ("max_fails=0",)
-    yield _group(
-        "phoenix_websecure",
-        [directive("server", main, *trust), directive("server", standby, "backup", "max_fails=0"), *kept],
-    )
-    yield _group(
-        "phoenix_websecure_standby",
-        [directive("server", standby, "max_fails=0"), directive("server", main, "backup", "max_fails=0"), *kept],
-    )
+    for index in range(len(site.domains)):
+        name = f"phoenix_websecure_{index}"
+        if upstream.standby is None:
+            yield _group(name, [directive("server", main, "max_fails=0"), *kept])
+            continue
+        first, second = directive("server", main, *trust), directive("server", standby, "backup", "max_fails=0")
+        yield _group(name, [first, second, *kept])
+        first, second = directive("server", standby, "max_fails=0"), directive("server", main, "backup", "max_fails=0")
+        yield _group(f"{name}_standby", [first, second, *kept])
 
 
 def _group(name: str, servers: Iterable[Directive]) -> Node:
@@ -284,10 +286,10 @@ def _plain_server(site: Site, server_names: Iterable[str]) -> Iterator[Node]:
     )
 
 
-def _tls_server(site: Site, domain: Domain, *, first: bool) -> Iterator[Node]:
-    """TLS for the clients, Traefik behind."""
-    gateway = site.settings
-    options = ("default_server",) if first and gateway.unknown_hosts == "pass" else ()
+def _tls_server(site: Site, index: int) -> Iterator[Node]:
+    """TLS for the clients of one domain, Traefik behind."""
+    gateway, domain = site.settings, site.domains[index]
+    options = ("default_server",) if index == 0 and gateway.unknown_hosts == "pass" else ()
     yield from _listen(gateway, gateway.port, "ssl", "http2", *options)
     yield directive("server_name", *domain.server_names)
     yield directive("ssl_certificate", gateway.certificate_file)
@@ -302,11 +304,11 @@ def _tls_server(site: Site, domain: Domain, *, first: bool) -> Iterator[Node]:
         gateway.closing_path, (directive("set", Template("$phoenix_close"), Template("$phoenix_http1_close")),)
     )
     yield directive("add_header", "Connection", Template("$phoenix_close"), "always")
-    upstream = "phoenix_websecure"
+    upstream = f"phoenix_websecure_{index}"
     if site.upstream.standby is not None:
+        yield directive("set", Template("$phoenix_websecure"), upstream)
+        switched = directive("set", Template("$phoenix_websecure"), f"{upstream}_standby")
         upstream = "$phoenix_websecure"
-        yield directive("set", Template("$phoenix_websecure"), "phoenix_websecure")
-        switched = directive("set", Template("$phoenix_websecure"), "phoenix_websecure_standby")
         yield Condition(gateway.switch_path, (switched,))
     yield block("location", "/", children=list(_proxy(gateway, domain, upstream)))
 
