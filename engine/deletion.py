@@ -38,9 +38,10 @@ def delete(deployment: Deployment, *, everything: bool) -> None:
         if item.pending_replacement and not item.delete:
             deployment.manager.drop(item)
             return
+        operation = "discard" if item.external else "delete-replaced" if item.delete else "delete"
         deployment.steps.delete(
             item,
-            operation="delete-replaced" if item.delete else "delete",
+            operation=operation,
             with_another=bool(item.deleted_with) and item.deleted_with in urns,
         )
 

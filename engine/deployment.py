@@ -18,7 +18,7 @@ from engine.errors import EngineError, UnsupportedError
 from engine.events import Sink
 from engine.goal import Goal, Targets, make_urn
 from engine.journal import SnapshotManager
-from engine.providers.base import Provider
+from engine.providers.base import BaseProvider, Provider
 from engine.providers.command import CommandProvider
 from engine.providers.dynamic import DynamicProvider
 from engine.providers.ssh import Pool
@@ -102,6 +102,8 @@ class Deployment:
     def _make_provider(self, package: str) -> Provider:
         if package in self._providers:
             return self._providers[package]
+        if package == "pulumi":
+            return BaseProvider()  # stack references, which the monitor reads
         if package == "command":
             return CommandProvider("", self._pool)
         if package == "pulumi-python":
@@ -122,7 +124,9 @@ class Deployment:
         old = self.olds.get(urn)
         mine = {key: Secret(item.value) if item.secret else item.value for key, item in self.config.items()}
         inputs: Properties = mine
-        if package != "pulumi-python":
+        if package == "pulumi":
+            inputs = {}
+        elif package != "pulumi-python":
             known = old.inputs if old is not None else {}
             inputs = {k.partition(":")[2]: v for k, v in mine.items() if k.startswith(package + ":")}
             inputs["__internal"] = {}
@@ -409,6 +413,7 @@ class Deployment:
             parent=request.parent,
             external=True,
             dependencies=sorted(set(request.dependencies)),
+            provider=self._default_provider("pulumi", ""),
         )
         with self.lock:
             if urn in self.registered:
@@ -422,7 +427,7 @@ class Deployment:
         new.created = new.created or new.modified
         carry_ciphertexts(new.outputs, old.outputs if old is not None else {})
         self.manager.add(new, old)
-        self.steps.tell("read", old, new, None)
+        self.steps.tell("read", old, new, None, count=old is not None)
         with self.lock:
             self.news[urn] = new
         return new

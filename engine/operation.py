@@ -42,7 +42,7 @@ class Outcome:
     @property
     def changed(self) -> int:
         """How many resources change."""
-        return sum(count for name, count in self.changes.items() if name not in ("same", "read"))
+        return sum(count for name, count in self.changes.items() if name not in ("same", "read", "discard"))
 
 
 class Session:
@@ -71,7 +71,9 @@ class Session:
                         f"{self.settings.path} and the stack's state name different encryption salts: "
                         "restore the settings file the stack was made with"
                     )
-                self._manager = SecretsManager(salt, read_passphrase()).start()
+                self._manager = SecretsManager(salt, read_passphrase())
+                if self.store.holds_secrets() or "secure:" in self.settings.text:
+                    self._manager.start()
                 if not self.settings.salt:
                     self.settings.set_salt(salt)
             else:
@@ -117,9 +119,13 @@ def run(
     control = control or Control()
     started = time.time()
     manager = session.manager()
+    if not options.preview:
+        manager.start()
     # Let the key derivation and the SDK's import overlap; both take most of a small preview.
     if kind == "update":
         sdk.load()
+    if not options.preview:
+        manager.key()  # a wrong passphrase is told before anything is begun
     config = session.config()
     events(PreludeEvent({k: "[secret]" if s.secret else s.value for k, s in config.items()}))
 

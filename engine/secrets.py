@@ -76,7 +76,8 @@ class SecretsManager:
     def start(self) -> SecretsManager:
         """Begin deriving the key on another thread (it takes longer than the SDK's import)."""
         if self._thread is None and self._key is None:
-            self._thread = threading.Thread(target=self._derive, name="engine-key", daemon=True)
+            # No daemon: a thread cut off inside the cryptographic library would abort the process.
+            self._thread = threading.Thread(target=self._derive, name="engine-key")
             self._thread.start()
         return self
 

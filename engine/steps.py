@@ -115,9 +115,12 @@ class Steps:
         self.control.stop.set()
         return Aborted()
 
-    def tell(self, operation: str, old: Resource | None, new: Resource, diff: DiffResult | None) -> None:
+    def tell(
+        self, operation: str, old: Resource | None, new: Resource, diff: DiffResult | None, *, count: bool = True
+    ) -> None:
         """Tell and count a step that has nothing to do, or whose halves are steps of their own."""
-        self.count(operation, new)
+        if count:
+            self.count(operation, new)
         event = StepEvent("pre", operation, new.urn, old, new, diff)
         self.events(event)
         self._done(event)
@@ -294,7 +297,7 @@ class Steps:
             with_another: its ``deletedWith`` resource goes too: the provider is not called.
             keep_entry: leave it in the state as pending replacement (delete before replace).
         """
-        logical = operation == "delete"
+        logical = operation != "delete-replaced"
         with self._step(StepEvent("pre", operation, old.urn, old, None, logical=logical)):
             if old.protect and logical:
                 raise EngineError(
@@ -316,7 +319,7 @@ class Steps:
             else:
                 self.manager.drop(old, token)
             if logical:
-                self.count("delete", old)
+                self.count(operation, old)
 
     def read(self, old: Resource) -> ReadResult:
         """Ask a resource's provider for the live state.

@@ -38,7 +38,7 @@ def changes(event: StepEvent) -> bool:
     return (
         event.phase == "pre"
         and event.logical
-        and event.operation not in ("same", "refresh", "read")
+        and event.operation not in ("same", "refresh", "read", "discard")
         and not event.resource.is_default_provider
     )
 

@@ -97,6 +97,10 @@ class BaseProvider:
         """Leave the comparison to the engine."""
         return DiffResult()
 
+    def create(self, context: Context, _inputs: Properties) -> tuple[str, Properties]:
+        """Refuse."""
+        raise UnsupportedError(f"creating a {context.type}")
+
     def update(
         self,
         _context: Context,

@@ -195,6 +195,8 @@ async def _finish(
     try:
         await asyncio.gather(feed(), drain("stdout", process.stdout), drain("stderr", process.stderr))
         await process.wait_closed()
+    except (asyncssh.Error, OSError):
+        pass  # told below: there is no exit status
     finally:
         watcher.cancel()
     texts = {name: b"".join(parts).decode(errors="replace") for name, parts in collected.items()}

@@ -110,10 +110,11 @@ def test_an_exception_shows_the_users_frames_only(workspace: Make) -> None:
 
 
 def test_configuration(workspace: Make) -> None:
-    space = workspace(
-        'c = Config()\nexport("all", {"n": c.require_int("n"), "o": c.require_object("o"), "s": c.require_secret("s")})\n'
-    )
-    space.write("Pulumi.yaml", (space.directory / "Pulumi.yaml").read_text() + "config:\n  n: {type: integer, default: 3}\n  o:\n    type: object\n    default: {deep: [1, {x: y}]}\n  s: {type: string, secret: true}\n")  # fmt: skip
+    values = '{"n": c.require_int("n"), "o": c.require_object("o"), "s": c.require_secret("s")}'
+    space = workspace(f'c = Config()\nexport("all", {values})\n')
+    fields = "  n: {type: integer, default: 3}\n  o:\n    type: object\n    default: {deep: [1, {x: y}]}\n"
+    fields += "  s: {type: string, secret: true}\n"
+    space.write("Pulumi.yaml", (space.directory / "Pulumi.yaml").read_text() + "config:\n" + fields)
     settings = space.directory / "stacks" / "Pulumi.dev.yaml"
     space.run("stack", "init", "dev")
     assert "missing configuration value 's'" in space.run("preview", code=2).stderr
