@@ -406,17 +406,29 @@ def _workspace_file(project: str, project_file: Path) -> Path:
     return home() / "workspaces" / f"{project}-{digest}-workspace.json"
 
 
-def selected_stack(project: str, project_file: Path) -> str | None:
-    """Return the stack selected for a project, if any."""
+def _selections(file: Path) -> dict[str, Any]:
     try:
-        data = json.loads(_workspace_file(project, project_file).read_bytes())
+        data = json.loads(file.read_bytes())
     except (OSError, ValueError):
-        return None
-    stack = data.get("stack") if isinstance(data, dict) else None
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def selected_stack(project: str, project_file: Path, url: str) -> str | None:
+    """Return the stack selected for a project in a backend, if any."""
+    data = _selections(_workspace_file(project, project_file))
+    stacks = data.get("stacks")
+    stack = (stacks.get(url) if isinstance(stacks, dict) else None) or data.get("stack")
     return stack.rsplit("/", 1)[-1] if isinstance(stack, str) and stack else None
 
 
-def select_stack(project: str, project_file: Path, stack: str | None) -> None:
-    """Record the selected stack."""
+def select_stack(project: str, project_file: Path, url: str, stack: str | None) -> None:
+    """Record the selected stack, where the official CLI records it."""
     file = _workspace_file(project, project_file)
-    write_atomically(file, json.dumps({"stack": stack} if stack else {}, indent=4).encode())
+    data = _selections(file)
+    data.pop("stack", None)
+    stacks = data.setdefault("stacks", {})
+    stacks.pop(url, None)
+    if stack:
+        stacks[url] = f"organization/{project}/{stack}"
+    write_atomically(file, json.dumps(data, indent=4).encode())

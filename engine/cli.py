@@ -85,6 +85,7 @@ def _operation_options(parser: argparse.ArgumentParser, name: str) -> None:
     add("-p", "--parallel", type=int, default=16, help="how many operations at once")
     add("-m", "--message", default="", help="a note for the history")
     add("--show-secrets", action="store_true", help="print secrets in clear")
+    add("--show-sames", action="store_true", help="also show what does not change")
     add("--suppress-outputs", action="store_true", help="do not print stack outputs")
     add("--suppress-permalink", nargs="?", help=argparse.SUPPRESS)
     add("--suppress-progress", action="store_true", help="print no progress")
@@ -229,7 +230,7 @@ def _backend(project: Project | None) -> Backend:
 
 def _stack_name(arguments: argparse.Namespace, project: Project) -> str:
     named = getattr(arguments, "stack", None) or getattr(arguments, "name", None)
-    named = named or os.environ.get("PULUMI_STACK") or selected_stack(project.name, project.file)
+    named = named or os.environ.get("PULUMI_STACK") or selected_stack(project.name, project.file, _backend(project).url)
     if not named:
         raise StackNotFoundError("no stack selected; please use `pulumi stack select` to choose one, or give --stack")
     return check_stack_name(named)
@@ -329,7 +330,7 @@ def _stack_init(arguments: argparse.Namespace) -> int:
     _init(arguments, name)
     project = _project(arguments)
     if not arguments.no_select:
-        select_stack(project.name, project.file, name)
+        select_stack(project.name, project.file, _backend(project).url, name)
     _say(f"Created stack '{name}'")
     return 0
 
@@ -348,14 +349,14 @@ def _stack_select(arguments: argparse.Namespace) -> int:
             raise
         _init(arguments, name)
         _say(f"Created stack '{name}'")
-    select_stack(project.name, project.file, name)
+    select_stack(project.name, project.file, _backend(project).url, name)
     return 0
 
 
 def _stack_ls(arguments: argparse.Namespace) -> int:
     project = _project(arguments)
     backend = _backend(project)
-    current = selected_stack(project.name, project.file)
+    current = selected_stack(project.name, project.file, backend.url)
     rows = []
     for name in backend.list(project.name):
         store = backend.stack(project.name, name)
@@ -400,8 +401,9 @@ def _stack_rm(arguments: argparse.Namespace) -> int:
     if not arguments.preserve_config:
         session.settings.path.unlink(missing_ok=True)
     project = session.project
-    if selected_stack(project.name, project.file) == store.name:
-        select_stack(project.name, project.file, None)
+    url = session.backend.url
+    if selected_stack(project.name, project.file, url) == store.name:
+        select_stack(project.name, project.file, url, None)
     _say(f"Stack '{store.name}' has been removed!")
     return 0
 

@@ -161,7 +161,7 @@ def _display(session: Session, kind: str, arguments: argparse.Namespace, *, prev
     out = sys.stdout
     if arguments.json:
         if preview and not os.environ.get("PULUMI_ENABLE_STREAMING_JSON_PREVIEW"):
-            return Digest(out, show_secrets=arguments.show_secrets)
+            return Digest(out, show_secrets=arguments.show_secrets, show_sames=arguments.show_sames)
         return EventLog(out)
     palette = Palette(enabled=wants_colour(getattr(arguments, "color", "auto"), out))
     title = _TITLES[kind][0 if preview else 1]
@@ -179,6 +179,7 @@ def _display(session: Session, kind: str, arguments: argparse.Namespace, *, prev
         preview=preview,
         show_secrets=arguments.show_secrets,
         suppress_outputs=arguments.suppress_outputs,
+        show_sames=arguments.show_sames,
     )
 
 

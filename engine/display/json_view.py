@@ -9,6 +9,7 @@ from typing import Any, Final, TextIO
 
 from engine.checkpoint import Resource, resource_to_json
 from engine.display.lines import changes
+from engine.display.summary import is_stack
 from engine.events import DiagnosticEvent, OutputsEvent, PreludeEvent, StepEvent, SummaryEvent
 from engine.values import SECRET_SIGNATURE, SIGNATURE, Secret
 
@@ -18,8 +19,9 @@ _HIDDEN: Final = {SIGNATURE: SECRET_SIGNATURE, "ciphertext": "[secret]"}
 class Digest:
     """Collects a preview and prints it as one document."""
 
-    def __init__(self, out: TextIO, *, show_secrets: bool = False) -> None:
+    def __init__(self, out: TextIO, *, show_secrets: bool = False, show_sames: bool = False) -> None:
         self._out = out
+        self._show_sames = show_sames
         self._show_secrets = show_secrets
         self._steps: list[dict[str, Any]] = []
         self._diagnostics: list[dict[str, Any]] = []
@@ -64,6 +66,8 @@ class Digest:
             return
         if event.operation == "refresh" and event.phase == "pre":
             return
+        if event.operation == "same" and not (self._show_sames or is_stack(event.urn) or _protect_changed(event)):
+            return
         step = self._by_urn.get(event.urn)
         if event.phase == "pre" or step is None:
             step = {"op": event.operation, "urn": event.urn}
@@ -96,6 +100,10 @@ class Digest:
         if not self._diagnostics:
             del document["diagnostics"]
         print(json.dumps(document, indent=2, ensure_ascii=False), file=self._out, flush=True)
+
+
+def _protect_changed(event: StepEvent) -> bool:
+    return event.old is not None and event.new is not None and event.old.protect != event.new.protect
 
 
 def _detailed(event: StepEvent) -> dict[str, Any] | None:

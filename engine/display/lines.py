@@ -54,12 +54,14 @@ class Display:
         preview: bool,
         show_secrets: bool = False,
         suppress_outputs: bool = False,
+        show_sames: bool = False,
     ) -> None:
         self.out = out
         self.palette = palette
         self.preview = preview
         self.renderer = Renderer(palette, show_secrets=show_secrets)
         self.suppress_outputs = suppress_outputs
+        self.show_sames = show_sames
         self.diagnostics: list[DiagnosticEvent] = []
         self.stack_urn = ""
         self.old_outputs: Properties | None = None
@@ -138,7 +140,7 @@ class LinesDisplay(Display):
 
     def step(self, event: StepEvent) -> None:
         """Write a line for what is worth one."""
-        if event.operation == "same" or event.resource.is_default_provider:
+        if event.resource.is_default_provider or (event.operation == "same" and not self.show_sames):
             return
         if event.operation == "refresh" and event.phase == "pre":
             return
@@ -182,7 +184,9 @@ class DiffDisplay(Display):
             return
         operation = event.result or event.operation
         stack = summary.is_stack(event.urn)
-        if operation in ("create-replacement", "delete-replaced") or (operation == "same" and not stack):
+        if operation in ("create-replacement", "delete-replaced") or (
+            operation == "same" and not (stack or self.show_sames)
+        ):
             return
         indent = 0 if stack else 4 * (event.urn.split("::")[2].count("$") + 1)
         inner = " " * (indent + 4)

@@ -39,7 +39,7 @@ class FileProvider(ResourceProvider):
         if drifted:
             print("drift: the file of", identifier, "differs")
             print("told on stderr", file=sys.stderr)
-        changed = drifted or old.get("content") != new.get("content")
+        changed = drifted or any(old.get(key) != new.get(key) for key in ("name", "content"))
         return DiffResult(changes=changed, replaces=["name"] if old.get("name") != new.get("name") else [])
 
     def create(self, props):

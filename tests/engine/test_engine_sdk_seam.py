@@ -58,7 +58,8 @@ def test_registration_request_has_no_new_fields() -> None:
     ignored = {
         "acceptSecrets", "acceptResources", "supportsPartialValues", "supportsResultReporting",  # the SDK's abilities
         "sourcePosition", "stackTrace", "hideDiffs", "providers", "pluginDownloadURL", "pluginChecksums",
-        "urnsAreURNs", "aliasURNs", "envVarMappings", "parentStackTraceHandle", "snippetId", "aliasSpecs", "accepts_byte_string",
+        "urnsAreURNs", "aliasURNs", "envVarMappings", "parentStackTraceHandle", "snippetId", "aliasSpecs",
+        "accepts_byte_string",
     }  # fmt: skip
     overlooked = fields - {str(name) for name in read} - ignored
     assert not overlooked, f"RegisterResourceRequest has fields monitor.py neither reads nor refuses: {overlooked}"
