@@ -159,10 +159,15 @@ class ServiceManager:
                 stderr=log,
             )
         try:
-            wait_for(self.address.is_socket, "the service manager's socket")
+            wait_for(self._accepts, "the service manager's socket")
         except AssertionError:
             self.close()
             raise AssertionError((directory / "log").read_text()) from None
+
+    def _accepts(self) -> bool:
+        """Whether it listens: a socket is there a moment before."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            return connection.connect_ex(str(self.address)) == 0
 
     @property
     def pid(self) -> int:

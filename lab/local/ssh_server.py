@@ -156,6 +156,8 @@ async def serve(configurations: list[dict[str, Any]]) -> None:
     Args:
         configurations: one for each host, as in the module's description.
     """
+    # Commands are ended by a hang-up, though whoever started the lab may ignore it, as under nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
