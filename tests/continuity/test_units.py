@@ -201,7 +201,7 @@ DUE: dict[str, tuple[Callable[[Service], object], tuple[str, ...]]] = {
     "a unit of somebody else's": (lambda it: replace(it.unit_path, "[Service]\n"), ("unit",)),
     "the program": (lambda it: replace(it.binary, "program"), ("binary",)),
     "a program that is gone": (lambda it: Path(it.binary).unlink(), ()),
-    "all": (lambda it: everything(it), ("static", "unit", "binary")),
+    "all": (everything, ("static", "unit", "binary")),
 }  # fmt: skip
 
 
