@@ -1,6 +1,6 @@
 """The gateway's NGINX site: TLS and HTTP/2 towards the clients, Traefik behind, its standby while it restarts. Pure.
 
-Three decisions (docs/adr/0011-continuity.md has the measurements):
+Three decisions (docs/adr/0007-changes-without-downtime.md has the measurements):
 
 * Server names are the domains of the routed host names, not the names themselves, so that a new route neither changes
   the site nor reloads NGINX.

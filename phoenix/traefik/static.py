@@ -17,6 +17,9 @@ WEBSECURE = "websecure"
 API = "traefik"
 GATEWAY_CTID = 101
 
+ALIAS_HEADERS_SINCE = (3, 7, 12)
+"""The first version that knows ``aliasHeadersStrategy``; an older one does not start with a key it does not know."""
+
 
 def gateway_address(inventory: Inventory, settings: Settings) -> str | None:
     """The NGINX gateway's address: the stack's, else that of CT 101, else None."""
@@ -56,13 +59,18 @@ def static_config(settings: Settings, internal_domain: str, gateway: str | None)
     trusted = sorted({*([gateway] if gateway else []), *settings.gateway.trusted})
     forwarded: dict[str, Any] = {"forwardedHeaders": {"trustedIPs": trusted}} if trusted else {}
     redirect = {"redirections": {"entryPoint": {"to": WEBSECURE, "scheme": "https"}}}
+    # X_Auth_User is X-Auth-User to many backends, but not to Traefik: left in, it would carry a client's own claims
+    # past what the gateway and the middlewares set (https://doc.traefik.io/traefik/security/header-aliases/).
+    safe = (
+        {"aliasHeadersStrategy": "delete"} if tuple(map(int, traefik.version.split("."))) >= ALIAS_HEADERS_SINCE else {}
+    )
     return {
         "api": {"dashboard": True, "insecure": True},
         "certificatesResolvers": certificates_resolvers(settings, internal_domain),
         "entryPoints": {
-            WEB: {"address": traefik.web_address, "http": redirect, **forwarded},
-            WEBSECURE: {"address": traefik.websecure_address, **forwarded},
-            API: {"address": traefik.api_address},
+            WEB: {"address": traefik.web_address, "http": {**safe, **redirect}, **forwarded},
+            WEBSECURE: {"address": traefik.websecure_address, **_http(safe), **forwarded},
+            API: {"address": traefik.api_address, **_http(safe)},
         },
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "log": {"level": traefik.log_level, "noColor": True},
@@ -72,6 +80,10 @@ def static_config(settings: Settings, internal_domain: str, gateway: str | None)
             "providersThrottleDuration": traefik.throttle,
         },
     }
+
+
+def _http(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"http": dict(options)} if options else {}
 
 
 def certificates_resolvers(settings: Settings, internal_domain: str) -> dict[str, Any]:
