@@ -157,7 +157,7 @@ class TraefikService(pulumi.ComponentResource):
             {
                 "connection": pulumi.Output.secret(connection.to_props()),
                 **(_switching(gateway) if gateway and mode.standby else {}),
-                "service": continuity.service(settings).to_props(),
+                "service": continuity.service(settings, configuration.static).to_props(),
                 "apiUrl": api_url(traefik),
                 "standbyApiUrl": f"http://{traefik.standby_api_address}",
                 "revision": configuration.dynamic_revision,

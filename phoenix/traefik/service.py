@@ -30,6 +30,7 @@ _DUE = {
     "static": "Traefik runs with another static configuration than traefik.yml",
     "unit": "Traefik was started by another unit than the one on disk",
     "binary": "Traefik runs another program than the one installed",
+    "storage": "Traefik was started while an ACME storage was not for its user alone, and runs without that resolver",
 }
 
 
@@ -46,6 +47,8 @@ class Service:
         standby_always: and runs all the time.
         sockets: systemd holds the ports.
         standby_static_path, standby_unit_path: the standby's files.
+        storages: Traefik's ACME storage, which must be its user's alone.
+        user: Traefik's account.
     """
 
     static_path: str
@@ -57,15 +60,17 @@ class Service:
     sockets: bool
     standby_static_path: str
     standby_unit_path: str
+    storages: tuple[str, ...] = ()
+    user: str = "root"
 
     @classmethod
     def parse(cls, props: Mapping[str, Any]) -> Service:
         """From a resource's properties."""
-        return cls(**props)
+        return cls(**{**props, "storages": tuple(props.get("storages") or ())})
 
     def to_props(self) -> dict[str, Any]:
         """Plain data that :meth:`parse` reads."""
-        return asdict(self)
+        return {**asdict(self), "storages": list(self.storages)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class State:
         standby_due: likewise for the standby.
         sockets: how many of the socket units are active.
         sockets_enabled: how many are enabled.
+        storages: path, mode and owner of each ACME storage that is not its user's alone.
     """
 
     enabled: str = ""
@@ -91,11 +97,13 @@ class State:
     standby_due: tuple[str, ...] = ()
     sockets: int = 0
     sockets_enabled: int = 0
+    storages: tuple[tuple[str, str, str], ...] = ()
 
     @classmethod
     def parse(cls, output: str) -> State:
         """Read ``key=value`` lines; unknown ones are left out."""
-        values = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+        pairs = [line.split("=", 1) for line in output.splitlines() if "=" in line]
+        values = dict(pairs)
         return cls(
             enabled=values.get("enabled", ""),
             active=values.get("active", ""),
@@ -106,7 +114,13 @@ class State:
             standby_due=_known(values.get("standby-due", "")),
             sockets=values.get("sockets", "").split().count("active"),
             sockets_enabled=values.get("sockets-enabled", "").split().count("enabled"),
+            storages=tuple(_storage(value) for key, value in pairs if key == "storage"),
         )
+
+
+def _storage(text: str) -> tuple[str, str, str]:
+    mode, owner, path = [*text.split(" ", 2), "", ""][:3]
+    return path, mode, owner
 
 
 def _known(text: str) -> tuple[str, ...]:
@@ -122,13 +136,26 @@ def _variables(service: Service) -> str:
         "standby_static": service.standby_static_path,
         "standby_unit": service.standby_unit_path,
     }
-    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+    storages = "".join(f" {shlex.quote(path)}" for path in service.storages)
+    return (
+        "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+        + f"user={shlex.quote(service.user)}\n"
+        + f'storages() {{ for one in{storages}; do "$@" "$one"; done; }}\n'
+    )
 
 
 _INSPECT = f"""
 shown() {{ systemctl show -p "$2" --value "$1" 2>/dev/null; }}
 recorded() {{ sed -n "s/^$2=//p" "$1/{RECORD_NAME}" 2>/dev/null; }}
 written() {{ sed -n 's/^Environment={DIGEST_VARIABLE}=//p' "$1" 2>/dev/null; }}
+exposed() {{ # whether a storage is there and not its user's alone; links and directories are not ours to judge
+  [ -f "$1" ] && ! [ -h "$1" ] && [ "$(stat -c '%a %u' "$1" 2>/dev/null)" != "600 $(id -u "$user" 2>/dev/null)" ]
+}}
+told() {{ if exposed "$1"; then printf 'storage=%s\\n' "$(stat -c '%a %U %n' "$1")"; fi; }}
+skipped() {{ # Traefik looks at it when it starts; what it writes later leaves mode and owner alone
+  exposed "$1" && [ "$(stat -c %Z "$1")" -le "$(stat -c %Y "$state/{RECORD_NAME}" 2>/dev/null || echo 0)" ] &&
+    printf 'storage '
+}}
 differs() {{ # of the service $1 with the record in $2: what it has otherwise than static file $3 and unit $4
   [ "$(systemctl is-active "$1" 2>/dev/null)" = active ] && [ -x "$2" ] || return 0
   cmp -s "$3" "$2/{RUNNING_NAME}" || printf 'static '
@@ -143,7 +170,8 @@ done
 printf 'stale=%s\\n' "$stale"
 printf 'enabled=%s\\n' "$(systemctl is-enabled {UNIT} 2>/dev/null)"
 printf 'active=%s\\n' "$(systemctl is-active {UNIT} 2>/dev/null)"
-printf 'due=%s\\n' "$(differs {UNIT} "$state" "$static" "$unit")"
+printf 'due=%s\\n' "$(differs {UNIT} "$state" "$static" "$unit"; storages skipped)"
+storages told
 printf 'standby=%s\\n' "$(systemctl is-active {STANDBY} 2>/dev/null)"
 printf 'standby-enabled=%s\\n' "$(systemctl is-enabled {STANDBY} 2>/dev/null)"
 printf 'standby-due=%s\\n' "$(differs {STANDBY} "$state/{STANDBY_NAME}" "$standby_static" "$standby_unit")"
@@ -167,6 +195,11 @@ def problems(service: Service, state: State) -> Iterator[str]:
     if state.stale:
         yield f"{UNIT} or a unit beside it changed on disk, and systemd has not read it yet"
     yield from (_DUE[key] for key in state.due)
+    for path, mode, owner in state.storages:
+        yield (
+            f"{path} has mode 0{mode} and belongs to {owner}: its keys must be for {service.user} alone (0600), and "
+            "Traefik does without a storage that others may read"
+        )
     if service.sockets and state.sockets < len(SOCKETS):
         yield f"{len(SOCKETS) - state.sockets} of {' and '.join(SOCKETS)} are not active: a restart refuses connections"
     if service.sockets and state.sockets_enabled < len(SOCKETS):
@@ -186,7 +219,10 @@ _ENABLED = ("enabled", "enabled-runtime", "static", "alias")
 
 
 def prepare_script(service: Service) -> str:
-    """Have systemd read the units and start them at boot; then :func:`inspect_script`. Nothing is restarted."""
+    """Have systemd read the units and start them at boot; then :func:`inspect_script`. Nothing is restarted.
+
+    After the look, an ACME storage that others may read becomes its user's alone again; its content is not touched.
+    """
     wanted = [UNIT, *(SOCKETS if service.sockets else ()), *((STANDBY,) if service.standby_always else ())]
     unwanted = [*(() if service.sockets else SOCKETS), *(() if service.standby_always else (STANDBY,))]
     return "\n".join(
@@ -200,6 +236,9 @@ def prepare_script(service: Service) -> str:
             ),
             "set +e",
             inspect_script(service),
+            'close() { ! exposed "$1" || { chmod 0600 "$1"; [ "$(id -u)" != 0 ] || chown "$user" "$1"; }; }',
+            "storages close",
+            "true",
         )
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -169,6 +171,7 @@ def place(tmp_path: Path) -> Service:
             stateDirectory=str(tmp_path / "state"),
             unitDirectory=str(tmp_path / "units"),
             binary=str(tmp_path / "traefik"),
+            user=pwd.getpwuid(os.getuid()).pw_name,
         )
     )
     for name in ("etc", "state", "units", "bin"):
@@ -179,7 +182,7 @@ def place(tmp_path: Path) -> Service:
     (tmp_path / "traefik").write_text("program")
     found = directives(text)
     run_as_systemd(found["ExecStartPre"][0], PHOENIX_UNIT=found["Environment"][0].partition("=")[2])
-    return continuity.service(chosen)
+    return continuity.service(chosen, static.static_config(chosen, "internal.example.test", None))
 
 
 def replace(path: str, text: str) -> None:
@@ -209,26 +212,59 @@ DUE: dict[str, tuple[Callable[[Service], object], tuple[str, ...]]] = {
 def test_what_makes_a_restart_due(case: str, place: Service, tmp_path: Path) -> None:
     change, due = DUE[case]
     change(place)
-    fake = tmp_path / "bin/systemctl"
+    assert under_systemd(service.inspect_script(place), tmp_path).due == due
+
+
+def under_systemd(script: str, directory: Path) -> State:
+    """What a script prints where every unit is active."""
+    fake = directory / "bin/systemctl"
     fake.write_text('#!/bin/sh\n[ "$1" = is-active ] && echo active\ntrue\n')
     fake.chmod(0o755)
     done = subprocess.run(
-        ["/bin/sh", "-c", service.inspect_script(place)],
+        ["/bin/sh", "-c", script],
         capture_output=True,
         text=True,
-        env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"},
+        env={"PATH": f"{directory}/bin:/usr/bin:/bin"},
         check=True,
         timeout=20,
     )
-    assert State.parse(done.stdout).due == due, done
     assert done.stderr == ""
+    return State.parse(done.stdout)
+
+
+def test_a_storage_others_can_read_is_seen_and_closed_but_not_touched(place: Service, tmp_path: Path) -> None:
+    storage, record = Path(place.storages[1]), Path(place.state_directory, service.RECORD_NAME)
+    storage.write_text("keys")
+    storage.chmod(0o600)
+    assert under_systemd(service.inspect_script(place), tmp_path).storages == ()
+    before = storage.stat()
+    storage.chmod(0o644)
+    os.utime(record, (0, 0))
+    state = under_systemd(service.inspect_script(place), tmp_path)
+    assert (state.storages, state.due) == (((str(storage), "644", place.user),), ()), "it was opened under Traefik"
+    assert "has mode 0644" in " ".join(service.problems(place, state))
+    os.utime(record)
+    state = under_systemd(service.prepare_script(place), tmp_path)
+    assert state.due == ("storage",), "Traefik was started with it, and skips its resolver"
+    after = storage.stat()
+    assert (after.st_mode & 0o777, after.st_mtime_ns, after.st_ino) == (0o600, before.st_mtime_ns, before.st_ino)
+    assert under_systemd(service.inspect_script(place), tmp_path).storages == ()
+
+
+def test_header_aliases_are_taken_out_where_traefik_knows_how() -> None:
+    """An older Traefik does not start with a key it does not know."""
+    for version, known in (("3.7.15", True), ("3.7.12", True), ("3.7.11", False), ("3.6.99", False), ("4.0.0", True)):
+        points = static.static_config(settings(traefik(version=version)), "internal.example.test", None)["entryPoints"]
+        found = [point.get("http", {}).get("aliasHeadersStrategy") for point in points.values()]
+        assert found == ["delete" if known else None] * 3, version
 
 
 GOOD = State(enabled="enabled", active="active", standby="inactive", sockets=2, sockets_enabled=2)
 
 
 def service_of(*sections: dict[str, Any]) -> Service:
-    return continuity.service(settings(*sections))
+    chosen = settings(*sections)
+    return continuity.service(chosen, static.static_config(chosen, "internal.example.test", None))
 
 
 PROBLEMS: dict[str, tuple[Service, State, list[str]]] = {
