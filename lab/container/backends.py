@@ -4,12 +4,14 @@ Usage: ``python3 backends.py CONFIGURATION``, a JSON list of
 ``{"name": str, "address": str, "port": int, "certificate"?: path, "key"?: path}``.
 
 Every request is answered with 200 and what the service saw of it, as JSON. ``/status/<code>`` answers with that
-code, ``/slow/<seconds>`` after that time.
+code, ``/slow/<seconds>`` after that time. What asks for a WebSocket gets one in which every byte comes back.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import ssl
 import sys
@@ -54,6 +56,7 @@ def _answer(service: dict[str, Any], request: str, headers: dict[str, str], leng
             "bodyLength": length,
             "peer": peer,
             "tls": "certificate" in service,
+            "headers": sorted(headers),
             "forwarded": {name: value for name, value in headers.items() if name.startswith("x-forwarded-")},
         }
     ).encode()
@@ -62,6 +65,19 @@ def _answer(service: dict[str, Any], request: str, headers: dict[str, str], leng
         f"X-Lab-Service: {service['name']}\r\n\r\n"
     )
     return head.encode() + (b"" if method == "HEAD" else body)
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, headers: dict[str, str]) -> None:
+    """The handshake of RFC 6455, then whatever comes goes back as it is."""
+    key = headers.get("sec-websocket-key", "") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()  # noqa: S324 - what RFC 6455 asks for
+    writer.write(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode()
+    )
+    while data := await reader.read(4096):
+        writer.write(data)
+        await writer.drain()
 
 
 def _handler(service: dict[str, Any]) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
@@ -75,6 +91,9 @@ def _handler(service: dict[str, Any]) -> Callable[[asyncio.StreamReader, asyncio
                 while (line := await reader.readline()).strip():
                     name, _, value = line.decode("latin-1").partition(":")
                     headers[name.strip().lower()] = value.strip()
+                if headers.get("upgrade", "").lower() == "websocket":
+                    await _echo(reader, writer, headers)
+                    break
                 length = await _body(reader, headers)
                 if target.startswith("/slow/"):
                     await asyncio.sleep(min(float(target[6:]), 60.0))

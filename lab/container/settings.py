@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shlex
@@ -35,7 +36,13 @@ _WRITTEN = (
 
 
 def compose(
-    plan: Plan, directory: Path, host_keys: Mapping[str, KeyPair], root_file: str, *, docker: bool
+    plan: Plan,
+    directory: Path,
+    host_keys: Mapping[str, KeyPair],
+    root_file: str,
+    *,
+    docker: bool,
+    program: Path | None = None,
 ) -> dict[str, Any]:
     """The settings in the shape of the stack configuration.
 
@@ -45,6 +52,7 @@ def compose(
         host_keys: guest → its SSH host key.
         root_file: path of the internal root certificate in the guests.
         docker: whether the VMs can deploy Portainer with Compose.
+        program: Traefik on this machine, the same as in its container: what puts it back where it was changed there.
     """
     traefik, portainer = plan.machine("traefik"), plan.machine("portainer")
     return {
@@ -64,6 +72,7 @@ def compose(
             "webAddress": ":80",
             "websecureAddress": ":443",
             "apiAddress": "127.0.0.1:8080",
+            **({"install": {"file": str(program), "sha256": _sha256(program)}} if program else {}),
         },
         "certificateAuthority": {
             "url": f"https://ca.{plan.internal_domain}:{services.CA_PORT}",
@@ -87,6 +96,11 @@ def compose(
             "rootFile": root_file,
         },
     }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _deployment(directory: Path, *, docker: bool) -> dict[str, str]:

@@ -219,7 +219,12 @@ class Start:
 
     def _write(self) -> dict[str, Any]:
         result = settings.compose(
-            self.plan, self.directory, self.host_keys, ROOT_FILE, docker=self.layers.docker is not None
+            self.plan,
+            self.directory,
+            self.host_keys,
+            ROOT_FILE,
+            docker=self.layers.docker is not None,
+            program=self.layers.traefik / "usr/local/bin/traefik",
         )
         settings.write(
             self.directory,

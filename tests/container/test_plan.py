@@ -147,7 +147,15 @@ class TestSettings:
     def test_without_docker_the_labs_own_service_is_deployed(self, tmp_path: Path) -> None:
         found = plan.load(None, NETWORK)
         pairs = {machine.number: keys.generate() for machine in found.machines}
-        read = parse(settings.compose(found, tmp_path, pairs, "/root.crt", docker=False), "settings.yaml")
+        program = tmp_path / "traefik"
+        program.write_bytes(b"a program")
+        values = settings.compose(found, tmp_path, pairs, "/root.crt", docker=False, program=program)
+        read = parse(values, "settings.yaml")
+        assert read.traefik.install is not None
+        assert (read.traefik.install.file, read.traefik.install.sha256) == (
+            str(program),
+            hashlib.sha256(b"a program").hexdigest(),
+        )
         assert read.portainer.deploy_command == "systemctl start lab-answer.service"
         assert read.portainer.certificate_file is None
 
