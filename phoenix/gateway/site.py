@@ -46,6 +46,19 @@ _FORWARDED = (
     ("X-Forwarded-Proto", "$scheme"),
     ("X-Forwarded-Port", "$server_port"),
 )
+_UNFORWARDED = (
+    # Traefik believes these of a trusted gateway, or backends do, and none of them is ours to say: NGINX leaves a
+    # header out whose value is empty.
+    "Forwarded",
+    "X-Forwarded-Method",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Server",
+    "X-Forwarded-Ssl",
+    "X-Forwarded-Tls-Client-Cert",
+    "X-Forwarded-Tls-Client-Cert-Info",
+    "X-Forwarded-Uri",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,3 +356,5 @@ def _headers(*, default_port: bool) -> Iterator[Node]:
     yield directive("proxy_set_header", "X-Forwarded-Host", Template(host))
     for header, value in _FORWARDED:
         yield directive("proxy_set_header", header, Template(value))
+    for header in _UNFORWARDED:
+        yield directive("proxy_set_header", header, "")
