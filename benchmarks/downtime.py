@@ -1,9 +1,10 @@
 """How many requests fail while Traefik changes: through this product, and the way it was done before.
 
 ``benchmarks/run downtime [--rate 500] [--dynamic 20] [--static 5] [--json]``, as root: real systemd containers, load
-through the gateway, GET and POST, each request counted once by what became of it. The old way is what hand-written
-scripts did: the dynamic file written in place and ``systemctl reload`` (a HUP), the static one and ``systemctl
-restart``, behind a plain ``proxy_pass``. Both ways are measured in the same run, in the same containers.
+GET and POST on kept and new connections, each request counted once by what became of it. Measured are a stack with the
+gateway and a standby, one without a gateway (sockets; the load then goes to Traefik directly), and the old way, which
+is what hand-written scripts did: the dynamic file written in place and ``systemctl reload`` (a HUP), the static one and
+``systemctl restart``, behind a plain ``proxy_pass`` and directly. All in the same run, in the same containers.
 """
 
 from __future__ import annotations
@@ -108,7 +109,9 @@ class Benchmark:
             deployment.up()
 
         def change_static(number: int) -> None:
-            deployment.up(traefik={"logLevel": ("WARN", "ERROR")[number % 2]})
+            del number
+            level = "ERROR" if deployment.settings["traefik"].get("logLevel") == "WARN" else "WARN"
+            deployment.up(traefik={"logLevel": level})
 
         if dynamic:
             self.measure("dynamic change", way, dynamic, change_dynamic, direct=direct)
@@ -159,8 +162,10 @@ class Benchmark:
             lab.shell(guest, "cat >/etc/traefik/traefik.yml; systemctl restart traefik", stdin=text.encode())
             time.sleep(SETTLE_SECONDS)
 
-        self.measure("dynamic change", "old way, gateway", dynamic, change_dynamic)
-        self.measure("static change", "old way, gateway", static, change_static)
+        for direct in (False, True):
+            way = f"old way, {'direct' if direct else 'gateway'}"
+            self.measure("dynamic change", way, dynamic, change_dynamic, direct=direct)
+            self.measure("static change", way, static, change_static, direct=direct)
 
 
 def failures(counts: Counts) -> dict[str, int]:
@@ -180,15 +185,16 @@ def table(rows: list[Row]) -> Iterator[str]:
             f"{detail}{'; ' if detail else ''}slowest {row.slowest:.2f} s"
         )
     yield ""
-    yield f"{'failed requests a change':28}{'old way':>10}{'ours':>8}   ratio"
-    for what in ("dynamic change", "static change"):
-        old = next((row for row in rows if row.what == what and row.way == "old way, gateway"), None)
-        new = next((row for row in rows if row.what == what and row.way == "standby, gateway"), None)
-        if old and new:
-            ours = new.failed / new.changes
-            before = old.failed / old.changes
-            ratio = f"{before / ours:.0f} : 1" if ours else f"{before:.0f} : 0"
-            yield f"{what:28}{before:10.1f}{ours:8.1f}   {ratio}"
+    yield f"{'failed requests a change':42}{'old way':>10}{'ours':>8}   ratio"
+    for way, label in (("standby, gateway", "gateway and standby"), ("sockets, direct", "sockets, no gateway")):
+        for what in ("dynamic change", "static change"):
+            old = next((row for row in rows if row.what == what and row.way == f"old way, {way.split()[1]}"), None)
+            new = next((row for row in rows if row.what == what and row.way == way), None)
+            if old and new:
+                ours = new.failed / new.changes
+                before = old.failed / old.changes
+                ratio = f"{before / ours:.0f} : 1" if ours else f"{before:.0f} : 0"
+                yield f"{what + ', ' + label:42}{before:10.1f}{ours:8.1f}   {ratio}"
 
 
 @contextmanager
@@ -222,6 +228,8 @@ def main() -> None:
         benchmark.ours(arguments.dynamic, arguments.static)
         if arguments.all:
             others(benchmark, arguments.static)
+        deployment.up(traefik={"continuity": "sockets"})
+        benchmark.ours(arguments.dynamic, arguments.static, direct=True)
         benchmark.old_way(arguments.dynamic, arguments.static)
     if arguments.json:
         print(json.dumps([asdict(row) for row in benchmark.rows], indent=2))
@@ -240,9 +248,9 @@ def others(benchmark: Benchmark, static: int) -> None:
     deployment.up(traefik={"standbyRuns": "always"})
     benchmark.crash()
     deployment.up(traefik={"standbyRuns": "restarts"})
-    for mode in ("both", "sockets", "none"):
+    for mode, ways in (("both", (False, True)), ("sockets", (False,)), ("none", (False, True))):
         deployment.up(traefik={"continuity": mode})
-        for direct in (False, True):
+        for direct in ways:
             benchmark.ours(0, static, direct=direct)
             benchmark.crash(direct=direct)
     deployment.up(traefik={"continuity": "standby", "logLevel": "INFO"})
