@@ -181,6 +181,7 @@ def preview(official: str | None, rounds: int) -> Job:
     return job
 
 
+# SHLVL: or bash reads the user's .bashrc for each command, which may take longer than the command.
 SSHD: Final = """
 Port {port}
 ListenAddress 127.0.0.1
@@ -192,6 +193,7 @@ UsePAM no
 MaxStartups 500
 MaxSessions 100
 Subsystem sftp internal-sftp
+SetEnv SHLVL=5
 """
 
 COMMANDS_PROGRAM: Final = """

@@ -31,6 +31,7 @@ from engine.checkpoint import (
     salt_of,
 )
 from engine.errors import ConfigurationError, EngineError, LockedError, StackNotFoundError, StateError, UnsupportedError
+from engine.project import Project
 from engine.secrets import SecretsManager
 
 
@@ -63,11 +64,25 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
     except BaseException:
         staged.unlink(missing_ok=True)
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make a directory's entries durable."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON map; empty where there is none."""
+    try:
+        data = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 class Backend:
@@ -131,8 +146,8 @@ class StackStore:
     def __init__(self, backend: Backend, project: str, name: str) -> None:
         root = backend.root
         self.backend = backend
-        self.project = project
         self.name = name
+        self.manager: SecretsManager | None = None
         self.full_name = f"organization/{project}/{name}"
         self.file = root / "stacks" / project / f"{name}.json"
         self.lock_directory = root / "locks" / "organization" / project / name
@@ -181,7 +196,7 @@ class StackStore:
         files = (self.file, self.journal_file)
         return any(b'"ciphertext"' in file.read_bytes() for file in files if file.exists())
 
-    def read(self, manager: SecretsManager | None) -> Snapshot:
+    def read(self, manager: SecretsManager) -> Snapshot:
         """Read and decode the checkpoint alone, without a journal."""
         return deployment_from_json(self.read_deployment(), manager)
 
@@ -189,19 +204,11 @@ class StackStore:
         """Return the sha256 of the checkpoint file, or an empty string."""
         return hashlib.sha256(self.file.read_bytes()).hexdigest() if self.file.exists() else ""
 
-    def write_checkpoint(
-        self,
-        snapshot: Snapshot,
-        announce: Callable[[str], None] | None = None,
-        manager: SecretsManager | None = None,
-    ) -> None:
-        """Write the checkpoint, the one before it to ``.bak``."""
-        encrypter = manager or self.manager
-        if encrypter is None:
+    def write_checkpoint(self, snapshot: Snapshot, announce: Callable[[str], None] | None = None) -> None:
+        """Write the checkpoint, the one before it to ``.bak``; ``announce`` hears its sha256 first."""
+        if self.manager is None:
             raise StateError("the state cannot be written without its secrets provider")
-        self.write_deployment(deployment_to_json(snapshot, encrypter.encrypt), announce)
-
-    manager: SecretsManager | None = None
+        self.write_deployment(deployment_to_json(snapshot, self.manager.encrypt), announce)
 
     def write_deployment(
         self, deployment: dict[str, Any] | None, announce: Callable[[str], None] | None = None
@@ -239,7 +246,7 @@ class StackStore:
             self._refuse_if_held(warn)
             content = {
                 "pid": os.getpid(),
-                "username": _username(),
+                "username": username(),
                 "hostname": socket.gethostname(),
                 "timestamp": now(),
                 "engine": "embedded",
@@ -247,11 +254,7 @@ class StackStore:
             held = os.open(mine, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(held, fcntl.LOCK_EX)
             os.write(held, json.dumps(content).encode())
-            try:
-                self._refuse_if_held(warn, but=mine)
-            except LockedError:
-                mine.unlink(missing_ok=True)
-                raise
+            self._refuse_if_held(warn, but=mine)
             fcntl.flock(gate, fcntl.LOCK_UN)
             yield
         finally:
@@ -262,14 +265,7 @@ class StackStore:
 
     def holders(self) -> list[tuple[Path, dict[str, Any]]]:
         """Return the lock files and what they say."""
-        found: list[tuple[Path, dict[str, Any]]] = []
-        for file in sorted(self.lock_directory.glob("*")):
-            try:
-                content = json.loads(file.read_bytes())
-            except (ValueError, OSError):
-                content = {}
-            found.append((file, content if isinstance(content, dict) else {}))
-        return found
+        return [(file, _read_json(file)) for file in sorted(self.lock_directory.glob("*"))]
 
     def _refuse_if_held(self, warn: Callable[[str], None] | None, but: Path | None = None) -> None:
         live = []
@@ -330,7 +326,8 @@ class StackStore:
         shutil.rmtree(self.history_directory, ignore_errors=True)
 
 
-def _username() -> str:
+def username() -> str:
+    """Return the user's name, or number."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -367,68 +364,47 @@ def resolve_url(project_url: str | None) -> str:
     Raises:
         ConfigurationError: none is set.
     """
-    url = os.environ.get("PULUMI_BACKEND_URL") or project_url or _logged_in()
-    if not url:
+    url = os.environ.get("PULUMI_BACKEND_URL") or project_url or _read_json(_home() / "credentials.json").get("current")
+    if not isinstance(url, str) or not url:
         raise ConfigurationError(
             "no backend is set: set PULUMI_BACKEND_URL=file://<directory>, or run `pulumi login file://<directory>`"
         )
     return url
 
 
-def home() -> Path:
-    """Return the directory of the user's own Pulumi files."""
+def _home() -> Path:
     return Path(os.environ.get("PULUMI_HOME") or Path("~/.pulumi").expanduser())
-
-
-def _logged_in() -> str | None:
-    try:
-        data = json.loads((home() / "credentials.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    current = data.get("current") if isinstance(data, dict) else None
-    return current if isinstance(current, str) else None
 
 
 def login(url: str) -> None:
     """Record a file backend as the current one."""
-    file = home() / "credentials.json"
-    try:
-        data = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        data = {}
+    file = _home() / "credentials.json"
+    data = _read_json(file)
     data["current"] = url
     data.setdefault("accounts", {}).setdefault(url, {"lastValidatedAt": "0001-01-01T00:00:00Z"})
     write_atomically(file, json.dumps(data, indent=4).encode())
 
 
-def _workspace_file(project: str, project_file: Path) -> Path:
-    digest = hashlib.sha1(str(project_file).encode(), usedforsecurity=False).hexdigest()
-    return home() / "workspaces" / f"{project}-{digest}-workspace.json"
+def _workspace_file(project: Project) -> Path:
+    digest = hashlib.sha1(str(project.file).encode(), usedforsecurity=False).hexdigest()
+    return _home() / "workspaces" / f"{project.name}-{digest}-workspace.json"
 
 
-def _selections(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def selected_stack(project: str, project_file: Path, url: str) -> str | None:
+def selected_stack(project: Project, url: str) -> str | None:
     """Return the stack selected for a project in a backend, if any."""
-    data = _selections(_workspace_file(project, project_file))
+    data = _read_json(_workspace_file(project))
     stacks = data.get("stacks")
     stack = (stacks.get(url) if isinstance(stacks, dict) else None) or data.get("stack")
     return stack.rsplit("/", 1)[-1] if isinstance(stack, str) and stack else None
 
 
-def select_stack(project: str, project_file: Path, url: str, stack: str | None) -> None:
+def select_stack(project: Project, url: str, stack: str | None) -> None:
     """Record the selected stack, where the official CLI records it."""
-    file = _workspace_file(project, project_file)
-    data = _selections(file)
+    file = _workspace_file(project)
+    data = _read_json(file)
     data.pop("stack", None)
     stacks = data.setdefault("stacks", {})
     stacks.pop(url, None)
     if stack:
-        stacks[url] = f"organization/{project}/{stack}"
+        stacks[url] = f"organization/{project.name}/{stack}"
     write_atomically(file, json.dumps(data, indent=4).encode())

@@ -7,8 +7,9 @@ kept as they were read.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -18,33 +19,6 @@ from engine.values import Properties, Secret, from_json, to_json
 
 STACK_TYPE: Final = "pulumi:pulumi:Stack"
 PROVIDER_PREFIX: Final = "pulumi:providers:"
-
-# JSON name → attribute, in the order the official CLI writes them. "inputs" and "outputs" apart.
-_PLAIN: Final = (
-    ("parent", "parent"),
-    ("protect", "protect"),
-    ("taint", "taint"),
-    ("external", "external"),
-    ("dependencies", "dependencies"),
-    ("initErrors", "init_errors"),
-    ("provider", "provider"),
-    ("propertyDependencies", "property_dependencies"),
-    ("pendingReplacement", "pending_replacement"),
-    ("additionalSecretOutputs", "additional_secret_outputs"),
-    ("aliases", "aliases"),
-    ("customTimeouts", "custom_timeouts"),
-    ("importID", "import_id"),
-    ("retainOnDelete", "retain_on_delete"),
-    ("deletedWith", "deleted_with"),
-    ("replaceWith", "replace_with"),
-    ("created", "created"),
-    ("modified", "modified"),
-    ("ignoreChanges", "ignore_changes"),
-    ("replaceOnChanges", "replace_on_changes"),
-)
-_KNOWN: Final = frozenset(name for name, _ in _PLAIN) | {
-    "urn", "custom", "delete", "id", "type", "inputs", "outputs",
-}  # fmt: skip
 
 
 @dataclass(eq=False, slots=True)
@@ -110,6 +84,14 @@ class Resource:
         return urns
 
 
+# JSON name → attribute, in the order the official CLI writes them; urn, type, id and properties apart.
+_PLAIN: Final = {
+    {"import_id": "importID"}.get(item.name) or re.sub("_(.)", lambda match: match[1].upper(), item.name): item.name
+    for item in fields(Resource)[7:-1]
+}
+_KNOWN: Final = frozenset({*_PLAIN, "urn", "custom", "delete", "id", "type", "inputs", "outputs"})
+
+
 @dataclass(eq=False, slots=True)
 class PendingOperation:
     """An operation that was begun and not seen to end."""
@@ -145,7 +127,7 @@ def resource_to_json(resource: Resource, encrypt: Callable[[Secret], Any]) -> di
         data["inputs"] = to_json(resource.inputs, encrypt)
     if resource.outputs:
         data["outputs"] = to_json(resource.outputs, encrypt)
-    for name, attribute in _PLAIN:
+    for name, attribute in _PLAIN.items():
         value = getattr(resource, attribute)
         if value:
             data[name] = value
@@ -167,7 +149,7 @@ def resource_from_json(data: dict[str, Any], decrypt: Callable[[str], Any]) -> R
     resource.id = data.get("id", "")
     resource.inputs = from_json(data.get("inputs") or {}, decrypt)
     resource.outputs = from_json(data.get("outputs") or {}, decrypt)
-    for name, attribute in _PLAIN:
+    for name, attribute in _PLAIN.items():
         if data.get(name):
             setattr(resource, attribute, data[name])
     resource.other = {name: value for name, value in data.items() if name not in _KNOWN}

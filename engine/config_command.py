@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
+import math
+import re
 import sys
-from collections.abc import Callable
 from typing import Any
 
-from engine.configuration import decrypt_setting, effective, to_text
+from engine.configuration import decrypt_setting, to_text
 from engine.diff import Path as PropertyPath
 from engine.diff import parse_path
 from engine.errors import ConfigurationError, EngineError
+from engine.session import Session, open_session
+from engine.stack_command import say
 
-Say = Callable[[str], None]
 
-
-def listing(session: Any, arguments: argparse.Namespace, say: Say) -> int:
+def listing(arguments: argparse.Namespace) -> None:
     """Print all settings."""
-    merged = effective(session.project, session.settings, session.manager())
-    prefix = session.project.name + ":"
+    session = open_session(arguments)
+    merged = session.config()
     if arguments.json:
         document: dict[str, Any] = {}
         for key, setting in merged.items():
@@ -31,19 +33,18 @@ def listing(session: Any, arguments: argparse.Namespace, say: Say) -> int:
             entry["secret"] = setting.secret
             document[key] = entry
         say(json.dumps(document, indent=2, ensure_ascii=False))
-        return 0
+        return
     rows = [
-        (key.removeprefix(prefix), "[secret]" if s.secret and not arguments.show_secrets else s.value)
-        for key, s in merged.items()
+        (key.removeprefix(session.project.name + ":"), setting.shown(secret=arguments.show_secrets))
+        for key, setting in merged.items()
     ]
     width = max([3, *(len(key) for key, _ in rows)])
     say(f"{'KEY':<{width}}  VALUE")
     for key, value in rows:
         say(f"{key:<{width}}  {value}")
-    return 0
 
 
-def _split(session: Any, arguments: argparse.Namespace) -> tuple[str, PropertyPath]:
+def _split(session: Session, arguments: argparse.Namespace) -> tuple[str, PropertyPath]:
     """Split ``key.path[0]`` into the setting's qualified key and the path inside it."""
     if not arguments.path:
         return session.settings.qualify(arguments.key), ()
@@ -54,38 +55,30 @@ def _split(session: Any, arguments: argparse.Namespace) -> tuple[str, PropertyPa
     return session.settings.qualify(f"{namespace}{separator}{parts[0]}"), parts[1:]
 
 
-def get(session: Any, arguments: argparse.Namespace, say: Say) -> int:
+def get(arguments: argparse.Namespace) -> None:
     """Print one setting."""
+    session = open_session(arguments)
     key, path = _split(session, arguments)
-    settings = session.settings.config
-    if key in settings:
-        raw = settings[key]
-    else:
-        field = next((f for f in session.project.fields if f.key == key and f.has_default), None)
-        if field is None:
-            raise EngineError(f"configuration key '{arguments.key}' not found for stack '{session.store.name}'")
-        raw = field.default
-    for part in path:
-        try:
+    defaults = {field.key: field.default for field in session.project.fields if field.has_default}
+    try:
+        raw = (defaults | session.settings.config)[key]
+        for part in path:
             raw = raw[part]
-        except (KeyError, IndexError, TypeError):
-            raise EngineError(
-                f"configuration key '{arguments.key}' not found for stack '{session.store.name}'"
-            ) from None
+    except (KeyError, IndexError, TypeError):
+        raise EngineError(f"configuration key '{arguments.key}' not found for stack '{session.store.name}'") from None
     value, secret = decrypt_setting(raw, session.manager())
-    if arguments.json:
-        entry: dict[str, Any] = {"value": to_text(value)}
-        if isinstance(value, dict | list):
-            entry["objectValue"] = value
-        entry["secret"] = secret
-        say(json.dumps(entry, indent=2, ensure_ascii=False))
-    else:
+    if not arguments.json:
         say(to_text(value))
-    return 0
+        return
+    entry: dict[str, Any] = {"value": to_text(value)}
+    if isinstance(value, dict | list):
+        entry["objectValue"] = value
+    say(json.dumps({**entry, "secret": secret}, indent=2, ensure_ascii=False))
 
 
-def set_value(session: Any, arguments: argparse.Namespace) -> int:
+def set_value(arguments: argparse.Namespace) -> None:
     """Set one setting."""
+    session = open_session(arguments)
     key, path = _split(session, arguments)
     text = arguments.value
     if text is None:
@@ -105,7 +98,6 @@ def set_value(session: Any, arguments: argparse.Namespace) -> int:
     if path:
         value = _put(session.settings.config.get(key), path, value, arguments.key)
     session.settings.set(key, value)
-    return 0
 
 
 def _typed(text: str, arguments: argparse.Namespace, inside: bool) -> Any:
@@ -131,9 +123,6 @@ def _typed(text: str, arguments: argparse.Namespace, inside: bool) -> Any:
 
 def _looks_secret(key: str, text: str) -> bool:
     """The official CLI's guess: a telling name and a value with much entropy."""
-    import math
-    import re
-
     if not re.search(r"(?i)(pass|secret|token|key|auth)", key) or len(text) < 16:
         return False
     counts = {character: text.count(character) for character in set(text)}
@@ -159,24 +148,19 @@ def _put(existing: Any, path: PropertyPath, value: Any, shown: str) -> Any:
     return pairs
 
 
-def remove(session: Any, arguments: argparse.Namespace) -> int:
+def remove(arguments: argparse.Namespace) -> None:
     """Remove one setting."""
+    session = open_session(arguments)
     key, path = _split(session, arguments)
     if not path:
         session.settings.remove(key)
-        return 0
-    import copy
-
+        return
     whole = copy.deepcopy(session.settings.config.get(key))
-    target = whole
-    for part in path[:-1]:
-        try:
-            target = target[part]
-        except (KeyError, IndexError, TypeError):
-            return 0
+    target: Any = whole
     try:
+        for part in path[:-1]:
+            target = target[part]
         del target[path[-1]]
     except (KeyError, IndexError, TypeError):
-        return 0
+        return
     session.settings.set(key, whole)
-    return 0

@@ -27,6 +27,10 @@ class Setting:
     secret: bool
     structured: bool = False
 
+    def shown(self, *, secret: bool = False) -> str:
+        """Return the value, masked unless ``secret``."""
+        return "[secret]" if self.secret and not secret else self.value
+
 
 def to_text(value: Any) -> str:
     """Return a setting's string form, as the official CLI hands it to programs."""

@@ -18,7 +18,7 @@ from engine.errors import EngineError, UnsupportedError
 from engine.events import Sink
 from engine.goal import Goal, Targets, make_urn
 from engine.journal import SnapshotManager
-from engine.providers.base import BaseProvider, Provider
+from engine.providers.base import Provider
 from engine.providers.command import CommandProvider
 from engine.providers.dynamic import DynamicProvider
 from engine.providers.ssh import Pool
@@ -69,8 +69,12 @@ class Deployment:
         self.unsure: set[str] = set()  # URNs whose last operation was interrupted
         self.handled: set[int] = set()  # identities of old resources a step stands for
         self.lock = threading.RLock()
-        self._pool = pool
-        self._providers = dict(providers or {})
+        self._providers: dict[str, Provider] = {
+            "pulumi": Provider(),  # stack references, which the monitor reads
+            "command": CommandProvider(pool),
+            "pulumi-python": DynamicProvider(project, {key: item.value for key, item in config.items()}),
+            **(providers or {}),
+        }
         self._deleted: dict[str, Resource] = {}  # deleted before replacement, by URN
         self._replaced: set[str] = set()
         self._skipped: set[str] = set()
@@ -94,21 +98,9 @@ class Deployment:
             UnsupportedError: it is none of those built in.
         """
         package = resource.type.split(":", 1)[0]
-        with self.lock:
-            if package not in self._providers:
-                self._providers[package] = self._make_provider(package)
-            return self._providers[package]
-
-    def _make_provider(self, package: str) -> Provider:
-        if package in self._providers:
-            return self._providers[package]
-        if package == "pulumi":
-            return BaseProvider()  # stack references, which the monitor reads
-        if package == "command":
-            return CommandProvider("", self._pool)
-        if package == "pulumi-python":
-            return DynamicProvider(self.project, {key: item.value for key, item in self.config.items()})
-        raise UnsupportedError(f"the provider plugin {package}")
+        if package not in self._providers:
+            raise UnsupportedError(f"the provider plugin {package}")
+        return self._providers[package]
 
     def _default_provider(self, package: str, version: str) -> str:
         """Return the reference of a package's default provider, registered at its first use."""
@@ -120,7 +112,7 @@ class Deployment:
             return f"{urn}::{self.news[urn].id or UNKNOWN_STRING}"
 
     def _register_default(self, urn: str, package: str, version: str) -> None:
-        self._make_provider(package)  # refuses an unknown one
+        self.provider_of(Resource("", package))  # refuses an unknown one
         old = self.olds.get(urn)
         mine = {key: Secret(item.value) if item.secret else item.value for key, item in self.config.items()}
         inputs: Properties = mine

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from engine.errors import ConfigurationError
-from engine.values import UNKNOWN, Properties, Secret, Value, same
+from engine.values import UNKNOWN, Properties, Secret, Value, opened, same
 
 ADD: Final = "add"
 DELETE: Final = "delete"
@@ -55,18 +55,12 @@ class DiffResult:
 def compare(old: Properties, new: Properties) -> dict[Path, str]:
     """Return every differing path of two property maps and its kind; secretness does not count."""
     found: dict[Path, str] = {}
-    _compare(_open(old), _open(new), (), found)
+    _compare(opened(old), opened(new), (), found)
     return found
 
 
-def _open(value: Value) -> Value:
-    while isinstance(value, Secret):
-        value = value.value
-    return value
-
-
 def _compare(old: Value, new: Value, path: Path, found: dict[Path, str]) -> None:
-    old, new = _open(old), _open(new)
+    old, new = opened(old), opened(new)
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             if key not in old:
@@ -148,7 +142,7 @@ _MISSING: Final = object()
 
 def _restore(new: Any, old: Any, path: Path) -> Any:
     secret = isinstance(new, Secret)
-    new, old = _open(new), _open(old)
+    new, old = opened(new), opened(old)
     if not path:
         return old
     head, rest = path[0], path[1:]

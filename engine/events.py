@@ -55,6 +55,17 @@ class StepEvent(Event):
             raise ValueError("a step has a resource")
         return found
 
+    @property
+    def announces_change(self) -> bool:
+        """Whether it is the beginning of a change to one of the user's resources."""
+        unchanging = ("same", "refresh", "read", "discard")
+        return (
+            self.phase == "pre"
+            and self.logical
+            and self.operation not in unchanging
+            and not self.resource.is_default_provider
+        )
+
 
 @dataclass(slots=True)
 class OutputsEvent(Event):

@@ -6,10 +6,10 @@ journal, and :func:`recover` folds them into the state the official CLI would ha
 steps done, an unfinished one under ``pending_operations``. The checkpoint itself is rewritten whole
 (aside, fsynced, renamed) at the end, and in between as often as that stays cheap.
 
-Lines (JSON, one an entry): ``base`` names the checkpoint by its sha256; ``begin`` an operation;
-``end`` it; ``add`` a finished resource that takes the place of ``d`` or condemns ``c``; ``keep`` one left as it was;
-``set`` one changed in place; ``drop`` a deleted one. Handles ``h`` number the resources of the base
-from 0, and new ones from there.
+Lines (JSON, one an entry): ``base`` names a checkpoint by its sha256 and the handles of what it holds
+(``h`` and ``done`` of resources, ``p`` of operations; by default all from 0); ``begin`` an operation ``n``,
+``end`` it; ``add`` a finished resource that takes the place of ``d`` or condemns ``c``; ``keep`` one as it
+was; ``set`` one changed in place; ``drop`` a deleted one.
 """
 
 from __future__ import annotations
@@ -23,13 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from engine.checkpoint import (
-    PendingOperation,
-    Resource,
-    Snapshot,
-    resource_from_json,
-    resource_to_json,
-)
+from engine.backend import sync_directory
+from engine.checkpoint import PendingOperation, Resource, Snapshot, resource_from_json, resource_to_json
 from engine.errors import StateError
 from engine.secrets import SecretsManager
 from engine.values import same
@@ -51,57 +46,56 @@ class Store(Protocol):
 
 
 class _Fold:
-    """The state while it changes: the base, what took its place, and what is under way."""
+    """The state while it changes, made by applying entries: live, and again when a journal is read."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, base: dict[str, Any]) -> None:
+        handles = base.get("h", range(len(snapshot.resources)))
+        numbered: list[tuple[int, Resource]] = list(zip(handles, snapshot.resources, strict=True))
+        done: int = base.get("done", 0)
         self.snapshot = snapshot
-        self.pending: dict[int, PendingOperation] = {}
-        self.rebase(snapshot)
-
-    def rebase(self, snapshot: Snapshot, done: int = 0) -> None:
-        """Start over from a snapshot whose first ``done`` resources this run has finished."""
-        self.done = done
-        self.snapshot = snapshot
-        self.base = list(snapshot.resources)
-        self.gone: set[int] = set()
-        self.new: dict[int, Resource] = {}
+        self.finished = dict(numbered[:done])
+        self.rest = dict(numbered[done:])  # what this run has not come to yet, in its old order
+        self.pending = dict(zip(base.get("p", range(len(snapshot.pending))), snapshot.pending, strict=True))
         self.renamed: dict[str, str] = {}
-        self.pending = dict(enumerate(snapshot.pending))
-        self.next_handle = len(self.base)
-        self.next_operation = len(self.pending)
 
-    def add(self, resource: Resource, replaces: int | None, handle: int | None = None) -> int:
-        handle = self.next_handle if handle is None else handle
-        self.next_handle = max(self.next_handle, handle + 1)
-        if replaces is not None:
-            self.gone.add(replaces)
-            old = self.base[replaces]
-            if old.urn != resource.urn:
-                self.renamed[old.urn] = resource.urn
-        self.new[handle] = resource
-        return handle
+    def apply(self, entry: dict[str, Any]) -> None:
+        """Change the state as an entry says; its ``r`` is a Resource here."""
+        kind: str = entry["o"]
+        handle: int = entry.get("h", -1)
+        if kind == "begin":
+            self.pending[entry["n"]] = PendingOperation(entry["r"], entry["t"])
+            return
+        self.pending.pop(entry.get("n"), None)
+        if kind == "add":
+            if (old := self._pop(entry.get("d"))) is not None and old.urn != entry["r"].urn:
+                self.renamed[old.urn] = entry["r"].urn
+            if "c" in entry:
+                (self.finished.get(entry["c"]) or self.rest[entry["c"]]).delete = True
+            self.finished[handle] = entry["r"]
+        elif kind == "keep":
+            self.finished[handle] = self.rest.pop(handle)
+        elif kind == "set":
+            for part in (self.finished, self.rest):
+                if handle in part:
+                    part[handle] = entry["r"]
+        elif kind == "drop":
+            self._pop(handle)
 
-    def drop(self, handle: int) -> None:
-        if handle in self.new:
-            del self.new[handle]
-        else:
-            self.gone.add(handle)
+    def _pop(self, handle: int | None) -> Resource | None:
+        for part in (self.finished, self.rest):
+            if handle in part:
+                return part.pop(handle)
+        return None
 
-    def finished(self) -> list[Resource]:
-        kept = [self.base[number] for number in range(self.done) if number not in self.gone]
-        return [*kept, *self.new.values()]
-
-    def remaining(self) -> list[Resource]:
-        return [self.base[n] for n in range(self.done, len(self.base)) if n not in self.gone]
+    def layout(self) -> dict[str, Any]:
+        """Return what a ``base`` line says of a checkpoint written now."""
+        return {"h": [*self.finished, *self.rest], "done": len(self.finished), "p": list(self.pending)}
 
     def merged(self) -> Snapshot:
-        finished = self.finished()
-        rest = self.remaining()
-        if self.renamed:
-            rest = [_rename(item, self.renamed) for item in rest]
-        resources = [*finished, *rest]
+        """Return the state as it stands."""
+        rest = [_rename(item, self.renamed) if self.renamed else item for item in self.rest.values()]
         return dataclasses.replace(
-            self.snapshot, resources=resources, pending=[self.pending[n] for n in sorted(self.pending)]
+            self.snapshot, resources=[*self.finished.values(), *rest], pending=list(self.pending.values())
         )
 
 
@@ -135,45 +129,37 @@ class SnapshotManager:
     def __init__(self, store: Store | None, snapshot: Snapshot, manager: SecretsManager) -> None:
         self._store = store
         self._manager = manager
-        self._fold = _Fold(snapshot)
+        self._fold = _Fold(snapshot, {})
+        self._handles = {resource: handle for handle, resource in self._fold.rest.items()}
+        self._next_handle = len(snapshot.resources)
+        self._next_operation = len(snapshot.pending)
+        self._mine: set[int] = set()  # operations of this run
         self._lock = threading.RLock()
         self._sync_lock = threading.Lock()
         self._file: Any = None
-        self._buffer: list[str] = []
+        self._buffer: list[bytes] = []
         self._written = 0
         self._synced = 0
-        self._number()
         self._cost = 0.0
         self._last = time.monotonic()
-        self._operations: dict[int, int] = {}
-        self._next_token = 0
         if store is not None:
             self._line({"o": "base", "sha256": store.checkpoint_digest()})
-
-    def _number(self) -> None:
-        fold = self._fold
-        self._handles = {id(item): number for number, item in enumerate(fold.base)}
 
     # -- what the run tells --------------------------------------------------------------------
 
     def begin(self, kind: str, resource: Resource) -> int:
         """Record that an operation begins, durably; return its token."""
         with self._lock:
-            number = self._fold.next_operation
-            self._fold.next_operation += 1
-            self._fold.pending[number] = PendingOperation(resource, kind)
-            token = self._next_token
-            self._next_token += 1
-            self._operations[token] = number
-            self._line({"o": "begin", "n": number, "t": kind, "r": resource}, open_file=True)
+            token = self._next_operation
+            self._next_operation += 1
+            self._mine.add(token)
+            self._record({"o": "begin", "n": token, "t": kind, "r": resource})
         self._sync()
         return token
 
     def end(self, token: int) -> None:
         """Record that an operation ended and changed nothing."""
-        with self._lock:
-            self._line({"o": "end", **self._ended(token)})
-        self._sync()
+        self._finish({"o": "end"}, token)
 
     def add(
         self,
@@ -191,96 +177,79 @@ class SnapshotManager:
             condemns: the old one it replaces, which is to be deleted later.
         """
         with self._lock:
-            condemned = {}
+            entry: dict[str, Any] = {"o": "add", "h": self._next_handle, "r": resource}
+            if replaces is not None:
+                entry["d"] = self._handles.get(replaces)
             if condemns is not None:
-                condemns.delete = True
-                condemned = {"c": self._handles[id(condemns)]}
-            old = self._handles.get(id(replaces)) if replaces is not None else None
-            handle = self._fold.add(resource, old)
-            self._handles[id(resource)] = handle
-            self._line({"o": "add", "h": handle, "d": old, "r": resource, **condemned, **self._ended(token)})
+                entry["c"] = self._handles[condemns]
+            self._handles[resource] = self._next_handle
+            self._next_handle += 1
+            self._finish(entry, token, sync=False)
             if not resource.external:
                 self._settle(resource)
-        if token is not None:
-            self._sync()
-            self._perhaps_save()
+        self._after(token)
 
-    def keep(self, resource: Resource, old: Resource) -> None:
+    def keep(self, resource: Resource) -> None:
         """Record a resource that stays as it was."""
-        with self._lock:
-            number = self._handles[id(old)]
-            handle = self._fold.add(resource, number)
-            self._handles[id(resource)] = handle
-            self._line({"o": "keep", "h": handle, "d": number})
+        self._finish({"o": "keep", "h": self._handles[resource]}, None)
 
     def change(self, resource: Resource, token: int | None = None) -> None:
         """Record that a recorded resource's fields changed in place."""
-        with self._lock:
-            handle = self._handles.get(id(resource))
-            if handle is None:
-                return
-            self._line({"o": "set", "h": handle, "r": resource, **self._ended(token)})
-        if token is not None:
-            self._sync()
+        if resource in self._handles:
+            self._finish({"o": "set", "h": self._handles[resource], "r": resource}, token)
 
     def drop(self, resource: Resource, token: int | None = None) -> None:
         """Record that a resource is gone."""
-        with self._lock:
-            handle = self._handles[id(resource)]
-            self._fold.drop(handle)
-            self._line({"o": "drop", "h": handle, **self._ended(token)})
-        if token is not None:
-            self._sync()
-            self._perhaps_save()
+        self._finish({"o": "drop", "h": self._handles[resource]}, token)
 
     def _settle(self, resource: Resource) -> None:
         """Forget a creation an earlier run left pending: the same resource is there now."""
-        mine = set(self._operations.values())
         for number, operation in list(self._fold.pending.items()):
-            pending = operation.resource
-            if number not in mine and pending.urn == resource.urn and same(pending.inputs, resource.inputs):
-                del self._fold.pending[number]
-                self._line({"o": "end", "n": number})
+            found = operation.resource
+            if number not in self._mine and found.urn == resource.urn and same(found.inputs, resource.inputs):
+                self._record({"o": "end", "n": number})
 
-    def _ended(self, token: int | None) -> dict[str, int]:
+    def _finish(self, entry: dict[str, Any], token: int | None, *, sync: bool = True) -> None:
+        with self._lock:
+            self._record(entry if token is None else {**entry, "n": token})
+        if sync:
+            self._after(token)
+
+    def _after(self, token: int | None) -> None:
+        """Make the end of an operation durable."""
         if token is None:
-            return {}
-        number = self._operations.pop(token)
-        self._fold.pending.pop(number, None)
-        return {"n": number}
+            return
+        self._sync()
+        with self._lock:
+            if self._store is not None and self._cost <= SHARE * (time.monotonic() - self._last):
+                self.save()
+
+    def _record(self, entry: dict[str, Any]) -> None:
+        self._fold.apply(entry)
+        self._line(entry)
 
     # -- the file -------------------------------------------------------------------------------
 
-    def _line(self, entry: dict[str, Any], *, open_file: bool = False) -> None:
+    def _line(self, entry: dict[str, Any]) -> None:
+        """Write an entry; nothing is written before the first operation begins."""
         if self._store is None:
             return
-        if isinstance(entry.get("r"), Resource):
-            entry["r"] = resource_to_json(entry["r"], self._manager.encrypt)
-        self._buffer.append(json.dumps(entry, separators=(",", ":"), ensure_ascii=False) + "\n")
-        if self._file is None and (open_file or "n" in entry):
-            self._open()
+        if "r" in entry:
+            entry = {**entry, "r": resource_to_json(entry["r"], self._manager.encrypt)}
+        self._buffer.append(json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+        if self._file is None and "n" in entry:
+            directory = self._store.journal_file.parent
+            directory.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+            self._file = os.fdopen(os.open(self._store.journal_file, flags, 0o600), "wb", buffering=0)
+            sync_directory(directory)
         if self._file is not None:
-            self._file.write("".join(self._buffer).encode())
+            self._file.write(b"".join(self._buffer))
             self._written += len(self._buffer)
             self._buffer.clear()
 
-    def _open(self) -> None:
-        store = self._store
-        if store is None:
-            return
-        store.journal_file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(store.journal_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-        self._file = os.fdopen(descriptor, "wb", buffering=0)
-        directory = os.open(store.journal_file.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
     def _sync(self) -> None:
         """Make all written lines durable; threads that wait together share one fsync."""
-        if self._store is None:
-            return
         wanted = self._written
         with self._sync_lock:
             if self._file is None or self._synced >= wanted:
@@ -291,64 +260,30 @@ class SnapshotManager:
 
     # -- the checkpoint ---------------------------------------------------------------------------
 
-    def snapshot(self) -> Snapshot:
-        """Return the state as it stands."""
-        with self._lock:
-            return self._fold.merged()
-
-    def _perhaps_save(self) -> None:
-        with self._lock:
-            if self._store is not None and self._cost <= SHARE * (time.monotonic() - self._last):
-                self.save()
-
     def save(self) -> None:
-        """Write the checkpoint whole, and begin the journal anew from it."""
-        store = self._store
-        if store is None:
+        """Write the checkpoint whole; the journal goes on from it."""
+        if self._store is None:
             return
         with self._lock:
             started = time.monotonic()
-            merged = self._fold.merged()
-            announce = self._announce if self._file is not None else None
-            store.write_checkpoint(merged, announce)
-            self._rebase(merged)
+            self._store.write_checkpoint(self._fold.merged(), self._announce)
             self._last = time.monotonic()
             self._cost = self._last - started
 
     def _announce(self, digest: str) -> None:
-        self._line({"o": "base", "sha256": digest, "done": len(self._fold.finished())})
+        if self._file is None:
+            self._buffer.clear()
+        self._line({"o": "base", "sha256": digest, **self._fold.layout()})
         self._sync()
-
-    def _rebase(self, merged: Snapshot) -> None:
-        pending = {id(item): token for token, item in self._pending_by_token()}
-        # The objects the run holds stay the ones it knows, though renamed copies were written.
-        finished = self._fold.finished()
-        originals = [*finished, *self._fold.remaining()]
-        renamed = dict(self._fold.renamed)
-        self._fold.rebase(merged, len(finished))
-        self._fold.renamed = renamed
-        self._fold.base = originals
-        self._number()
-        self._operations = {
-            pending[id(item)]: number for number, item in self._fold.pending.items() if id(item) in pending
-        }
-
-    def _pending_by_token(self) -> list[tuple[int, PendingOperation]]:
-        return [
-            (token, self._fold.pending[number])
-            for token, number in self._operations.items()
-            if number in self._fold.pending
-        ]
 
     def close(self) -> Snapshot:
         """Write the final checkpoint, remove the journal, and return the state."""
         self.save()
         with self._lock:
-            if self._file is not None:
+            if self._file is not None and self._store is not None:
                 self._file.close()
                 self._file = None
-                if self._store is not None:
-                    self._store.journal_file.unlink(missing_ok=True)
+                self._store.journal_file.unlink(missing_ok=True)
             return self._fold.merged()
 
 
@@ -378,20 +313,22 @@ def recover(store: Store, snapshot: Snapshot, manager: SecretsManager) -> Snapsh
                 f"{store.journal_file} line {number + 1} is damaged: move the file away to go on "
                 "from the checkpoint alone"
             ) from None
+    if not entries:
+        store.journal_file.unlink()
+        return None
     digest = store.checkpoint_digest()
     bases = [n for n, entry in enumerate(entries) if entry.get("o") == "base" and entry.get("sha256") == digest]
-    if not entries or not bases:
-        if not entries:
-            store.journal_file.unlink()
-            return None
+    if not bases:
         raise StateError(
             f"{store.journal_file} continues a checkpoint that has been changed since (by another engine?): "
             "compare it with the state, then move it away"
         )
-    fold = _Fold(snapshot)
-    fold.done = entries[bases[-1]].get("done", 0)
+    fold = _Fold(snapshot, entries[bases[-1]])
     for entry in entries[bases[-1] + 1 :]:
-        _replay(fold, entry, manager)
+        if entry["o"] != "base":  # announced, but killed before it was in place
+            if "r" in entry:
+                entry["r"] = resource_from_json(entry["r"], manager.decrypt)
+            fold.apply(entry)
     return fold.merged()
 
 
@@ -410,28 +347,3 @@ def settle(store: Store, snapshot: Snapshot) -> None:
 
     store.write_checkpoint(snapshot, announce)
     store.journal_file.unlink()
-
-
-def _replay(fold: _Fold, entry: dict[str, Any], manager: SecretsManager) -> None:
-    kind = entry["o"]
-    if kind == "base":
-        return  # announced, but killed before it was in place
-    resource = resource_from_json(entry["r"], manager.decrypt) if "r" in entry else None
-    if kind == "begin" and resource is not None:
-        fold.pending[entry["n"]] = PendingOperation(resource, entry["t"])
-        return
-    if "n" in entry:
-        fold.pending.pop(entry["n"], None)
-    if kind == "add" and resource is not None:
-        fold.add(resource, entry["d"], entry["h"])
-        if "c" in entry:
-            (fold.new.get(entry["c"]) or fold.base[entry["c"]]).delete = True
-    elif kind == "keep":
-        fold.add(fold.base[entry["d"]], entry["d"], entry["h"])
-    elif kind == "drop":
-        fold.drop(entry["h"])
-    elif kind == "set" and resource is not None:
-        if entry["h"] in fold.new:
-            fold.new[entry["h"]] = resource
-        else:
-            fold.base[entry["h"]] = resource

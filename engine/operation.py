@@ -8,23 +8,24 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
-from engine import deletion, journal, pending, refresh, sdk
-from engine.backend import Backend, StackStore
+from engine import deletion, pending, refresh, sdk
 from engine.capture import capturing
-from engine.checkpoint import STACK_TYPE, Snapshot, verify
-from engine.configuration import Setting, StackSettings, effective
+from engine.checkpoint import STACK_TYPE
+from engine.configuration import to_text
 from engine.deployment import Deployment
-from engine.errors import SecretsError, StackNotFoundError
+from engine.errors import CancelledError, StackNotFoundError
 from engine.events import DiagnosticEvent, PreludeEvent, Sink, SummaryEvent
 from engine.goal import make_urn
-from engine.journal import SnapshotManager, recover
+from engine.journal import SnapshotManager
 from engine.monitor import Engine, Monitor
 from engine.project import Project
+from engine.providers.base import GRACE
 from engine.providers.ssh import Pool
 from engine.secrets import SecretsManager, read_passphrase
+from engine.session import Session
 from engine.steps import Control, Options
 from engine.values import Properties, reencrypted
 
@@ -35,70 +36,12 @@ class Outcome:
 
     changes: dict[str, int]
     failed: bool
-    seconds: float
-    outputs: Properties = field(default_factory=dict)
-    cancelled: bool = False
+    interrupted: bool = False
 
     @property
     def changed(self) -> int:
         """How many resources change."""
         return sum(count for name, count in self.changes.items() if name not in ("same", "read", "discard"))
-
-
-class Session:
-    """A stack with its settings, secrets and state, ready for operations."""
-
-    def __init__(self, project: Project, backend: Backend, store: StackStore) -> None:
-        self.project = project
-        self.backend = backend
-        self.store = store
-        self.settings = StackSettings(project.settings_file(store.name), project.name)
-        self._manager: SecretsManager | None = None
-        self.changed_urns: list[tuple[str, str]] = []
-
-    def manager(self) -> SecretsManager:
-        """Return the secrets manager of the stack; a stack without one gets one.
-
-        Raises:
-            SecretsError: no or a wrong passphrase.
-        """
-        if self._manager is None:
-            state_salt = self.store.salt()
-            salt = self.settings.salt or state_salt
-            if salt:
-                if self.settings.salt and state_salt and state_salt != self.settings.salt:
-                    raise SecretsError(
-                        f"{self.settings.path} and the stack's state name different encryption salts: "
-                        "restore the settings file the stack was made with"
-                    )
-                self._manager = SecretsManager(salt, read_passphrase())
-                if self.store.holds_secrets() or "secure:" in self.settings.text:
-                    self._manager.start()
-                if not self.settings.salt:
-                    self.settings.set_salt(salt)
-            else:
-                self._manager = SecretsManager.create(read_passphrase())
-                self.settings.set_salt(self._manager.salt)
-            self.store.manager = self._manager
-        return self._manager
-
-    def config(self) -> dict[str, Setting]:
-        """Return the effective configuration."""
-        return effective(self.project, self.settings, self.manager())
-
-    def snapshot(self, warn: Callable[[str], None] | None = None, *, settle: bool = False) -> Snapshot:
-        """Read the state, a killed run's journal folded in; ``settle`` makes that the checkpoint."""
-        manager = self.manager()
-        snapshot = self.store.read(manager)
-        recovered = recover(self.store, snapshot, manager)
-        if recovered is not None:
-            snapshot = replace(recovered, salt=manager.salt)
-            if warn is not None:
-                warn("the last operation was killed: its journal was folded into the state")
-        verify(snapshot.resources)
-        if recovered is not None and settle:
-            journal.settle(self.store, snapshot)
-        return replace(snapshot, salt=manager.salt)
 
 
 def run(
@@ -109,14 +52,13 @@ def run(
     *,
     message: str = "",
     clear_pending_creates: bool = False,
-    control: Control | None = None,
 ) -> Outcome:
     """Run an operation: ``update``, ``refresh`` or ``destroy``, for real or as a preview.
 
     Raises:
         EngineError: it could not begin.
     """
-    control = control or Control()
+    control = Control()
     started = time.time()
     manager = session.manager()
     if not options.preview:
@@ -127,23 +69,21 @@ def run(
     if not options.preview:
         manager.key()  # a wrong passphrase is told before anything is begun
     config = session.config()
-    events(PreludeEvent({k: "[secret]" if s.secret else s.value for k, s in config.items()}))
-
-    stack_urn = make_urn(
-        session.store.name, session.project.name, "", STACK_TYPE, f"{session.project.name}-{session.store.name}"
-    )
+    events(PreludeEvent({key: setting.shown() for key, setting in config.items()}))
+    project, stack = session.project.name, session.store.name
+    stack_urn = make_urn(stack, project, "", STACK_TYPE, f"{project}-{stack}")
 
     def warn(text: str) -> None:
         events(DiagnosticEvent("warning", text + "\n", stack_urn))
 
-    snapshot = session.snapshot(warn, settle=not options.preview)
+    snapshot = session.snapshot(warn, settled=not options.preview)
     interrupted = pending.set_aside(snapshot, clear_creations=clear_pending_creates)
     pending.tell(interrupted, warn)
     state = SnapshotManager(None if options.preview else session.store, snapshot, manager)
     pool = Pool()
     deployment = Deployment(
-        project=session.project.name,
-        stack=session.store.name,
+        project=project,
+        stack=stack,
         config=config,
         snapshot=snapshot,
         manager=state,
@@ -162,14 +102,13 @@ def run(
             _work(session, kind, deployment, stack_urn)
     finally:
         pool.close()
-        final = state.close()
+        state.close()
     failed = deployment.steps.failed or control.stop.is_set()
     changes = dict(sorted(deployment.steps.changes.items()))
     seconds = time.time() - started
-    if deployment.steps.step_failed:
-        events(DiagnosticEvent("error", f"{'preview' if options.preview else 'update'} failed\n"))
-    elif control.interrupted:
-        events(DiagnosticEvent("error", f"{'preview' if options.preview else 'update'} canceled\n"))
+    if deployment.steps.step_failed or control.interrupted:
+        ended = "failed" if deployment.steps.step_failed else "canceled"
+        events(DiagnosticEvent("error", f"{'preview' if options.preview else 'update'} {ended}\n"))
     events(SummaryEvent(changes, seconds, options.preview, failed))
     if not options.preview:
         session.store.add_history(
@@ -185,16 +124,10 @@ def run(
                 "resourceChanges": changes,
             }
         )
-    stack = next((item for item in final.resources if item.urn == stack_urn), None)
-    return Outcome(changes, failed, seconds, stack.outputs if stack else {}, cancelled=control.interrupted)
+    return Outcome(changes, failed, control.interrupted)
 
 
-def _work(
-    session: Session,
-    kind: str,
-    deployment: Deployment,
-    stack_urn: str,
-) -> None:
+def _work(session: Session, kind: str, deployment: Deployment, stack_urn: str) -> None:
     options = deployment.options
     if not _check_targets(deployment, kind):
         return
@@ -206,14 +139,12 @@ def _work(
         return
     if kind != "update" or deployment.control.stop.is_set():
         return
-    messages = sdk.Messages()
-    monitor = Monitor(deployment, messages, lambda name: _other_stack(session, name))
-    monitor.stack_urn = stack_urn
+    monitor = Monitor(deployment, lambda name: _other_stack(session, name), stack_urn)
     program = session.project.main
     error = sdk.run_program(
         program.parent if program.name == "__main__.py" else program,
         monitor,
-        Engine(deployment, messages, monitor),
+        Engine(deployment, stack_urn),
         project=session.project.name,
         stack=session.store.name,
         config=deployment.config,
@@ -246,7 +177,7 @@ def _other_stack(session: Session, name: str) -> Properties:
     """Return the outputs of a stack of the same backend; ``name`` may be qualified."""
     parts = name.split("/")
     project = parts[-2] if len(parts) > 1 else session.project.name
-    store = session.backend.stack(project, parts[-1])
+    store = session.store.backend.stack(project, parts[-1])
     salt = store.salt()
     manager = session.manager() if salt in ("", session.manager().salt) else SecretsManager(salt, read_passphrase())
     stack = next((item for item in store.read(manager).resources if item.type == STACK_TYPE), None)
@@ -261,8 +192,12 @@ def _interruptible(control: Control, warn: Callable[[str], None]) -> Iterator[No
 
     def handle(_number: int, _frame: Any) -> None:
         if control.stop.is_set() and control.interrupted:
-            control.cancelled.set()
-            os._exit(8)
+            for running in list(control.running):
+                running.set()
+            deadline = time.monotonic() + GRACE
+            while control.running and time.monotonic() < deadline:
+                time.sleep(0.02)
+            os._exit(CancelledError.exit_code)
         control.interrupted = True
         control.stop.set()
         warn(
@@ -297,8 +232,6 @@ def _environment(project: Project) -> dict[str, str]:
 
 
 def _history_config(session: Session) -> dict[str, Any]:
-    from engine.configuration import to_text
-
     recorded: dict[str, Any] = {}
     for key, raw in session.settings.config.items():
         secret = isinstance(raw, dict) and set(raw) == {"secure"}

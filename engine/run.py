@@ -5,21 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
-from engine import operation
+from engine import operation, sdk
 from engine.display.json_view import Digest, EventLog
 from engine.display.lines import DiffDisplay, Display, LinesDisplay
 from engine.display.render import Palette, wants_colour
 from engine.display.summary import urn_label
+from engine.display.view import View
 from engine.errors import CancelledError, ConfigurationError, DeploymentFailed, NoChangesExpectedError
-from engine.operation import Outcome, Session
+from engine.operation import Outcome
+from engine.session import Session, open_session
 from engine.steps import Options
 
-_KINDS = {"preview": "update", "pre": "update", "up": "update", "update": "update", "refresh": "refresh",
-          "destroy": "destroy", "down": "destroy", "dn": "destroy"}  # fmt: skip
 _TITLES = {
     "update": ("Previewing update", "Updating"),
     "refresh": ("Previewing refresh", "Refreshing"),
@@ -27,36 +27,38 @@ _TITLES = {
 }
 
 
-def operate(session: Session, arguments: argparse.Namespace) -> int:
-    """Run one operation command and return its exit code.
+def operate(arguments: argparse.Namespace) -> None:
+    """Run one operation command.
 
     Raises:
         DeploymentFailed: it failed; its display says why.
         NoChangesExpectedError: there are changes though none were expected.
     """
-    kind = _KINDS[arguments.command]
-    only_preview = arguments.command in ("preview", "pre") or getattr(arguments, "preview_only", False)
-    yes = getattr(arguments, "yes", False) or bool(os.environ.get("PULUMI_SKIP_CONFIRMATIONS"))
-    skip_preview = getattr(arguments, "skip_preview", False) or bool(os.environ.get("PULUMI_SKIP_PREVIEW"))
-    interactive = sys.stdin.isatty() and not getattr(arguments, "non_interactive", False)
-    if not only_preview and not interactive and not yes:
+    session = open_session(arguments)
+    for setting in arguments.config:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise ConfigurationError(f"--config {setting!r} must be key=value")
+        session.settings.set(session.settings.qualify(key), value)
+    kind = "update" if arguments.command in ("preview", "up") else arguments.command
+    if arguments.command == "preview" or arguments.preview_only:
+        _expect(session, arguments, _once(session, kind, arguments, preview=True))
+        return
+    yes = arguments.yes or bool(os.environ.get("PULUMI_SKIP_CONFIRMATIONS"))
+    skip_preview = arguments.skip_preview or bool(os.environ.get("PULUMI_SKIP_PREVIEW"))
+    if not yes and (getattr(arguments, "non_interactive", False) or not sys.stdin.isatty()):
         raise ConfigurationError(
             "--yes or --skip-preview must be passed in to proceed when running in non-interactive mode"
         )
-    if only_preview:
-        outcome = _once(session, kind, arguments, preview=True)
-        _expect(session, arguments, outcome)
-        return 0
     with session.store.locked(_warn):
         if not skip_preview and not arguments.json:
             _preview_first(session, kind, arguments)
             if not yes:
                 _ask(session, kind, arguments)
         outcome = _once(session, kind, arguments, preview=False)
-    if arguments.command in ("destroy", "down", "dn"):
-        _after_destroy(session, arguments)
+        if kind == "destroy":
+            _after_destroy(session, arguments)
     _expect(session, arguments, outcome)
-    return 0
 
 
 def _warn(text: str) -> None:
@@ -66,8 +68,6 @@ def _warn(text: str) -> None:
 def _preview_first(session: Session, kind: str, arguments: argparse.Namespace) -> None:
     """Preview in a child process: the program may leave anything behind in its own."""
     if kind == "update":
-        from engine import sdk
-
         session.manager().start()
         sdk.load()
     session.manager().key()  # a fork leaves the thread that derives it behind
@@ -79,8 +79,8 @@ def _preview_first(session: Session, kind: str, arguments: argparse.Namespace) -
         try:
             _once(session, kind, arguments, preview=True)
             code = 0
-        except DeploymentFailed:
-            code = 1
+        except DeploymentFailed as error:
+            code = error.exit_code
         except Exception as error:  # noqa: BLE001 - a child must end here
             print(f"error: {error}", file=sys.stderr)  # noqa: T201
             code = getattr(error, "exit_code", 70)
@@ -127,37 +127,31 @@ def _once(session: Session, kind: str, arguments: argparse.Namespace, *, preview
     )
     log_file = arguments.event_log or os.environ.get("PULUMI_EVENT_LOG")
     opened: Any = Path(log_file).open("a", encoding="utf-8") if log_file else nullcontext()  # noqa: SIM115
-    with opened as log:
-        events: Any = display
-        if log is not None:
-            recorder = EventLog(log)
+    with opened as log, closing(display):
+        sinks: list[View] = [EventLog(log), display] if log is not None else [display]
 
-            def events(event: object) -> None:
-                recorder(event)
-                display(event)
+        def events(event: object) -> None:
+            for sink in sinks:
+                sink(event)
 
-        try:
-            outcome = operation.run(
-                session,
-                kind,
-                options,
-                events,
-                message=arguments.message,
-                clear_pending_creates=getattr(arguments, "clear_pending_creates", False),
-            )
-        finally:
-            if isinstance(display, Display):
-                display.close()
+        outcome = operation.run(
+            session,
+            kind,
+            options,
+            events,
+            message=arguments.message,
+            clear_pending_creates=getattr(arguments, "clear_pending_creates", False),
+        )
     session.changed_urns = display.changed_urns
     if outcome.failed:
         failed = DeploymentFailed("the operation failed")
-        if outcome.cancelled and getattr(session, "interrupted", False):
+        if outcome.interrupted:
             failed.exit_code = CancelledError.exit_code
         raise failed
     return outcome
 
 
-def _display(session: Session, kind: str, arguments: argparse.Namespace, *, preview: bool) -> Any:
+def _display(session: Session, kind: str, arguments: argparse.Namespace, *, preview: bool) -> View:
     out = sys.stdout
     if arguments.json:
         if preview and not os.environ.get("PULUMI_ENABLE_STREAMING_JSON_PREVIEW"):
@@ -196,5 +190,5 @@ def _after_destroy(session: Session, arguments: argparse.Namespace) -> None:
             f"stack are still maintained. \nIf you want to remove the stack completely, run `pulumi stack rm "
             f"{session.store.name}`."
         )
-    if getattr(arguments, "remove", False):
+    if arguments.remove:
         session.store.remove()

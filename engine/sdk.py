@@ -1,7 +1,7 @@
 """The seam to the Pulumi SDK: everything this engine assumes of it stands here.
 
 The SDK promises none of it to others, so requirements.txt pins its range, and
-tests/engine/test_sdk_seam.py fails by name when something moves.
+tests/engine/test_engine_sdk_seam.py fails by name when something moves.
 """
 
 from __future__ import annotations
@@ -25,62 +25,22 @@ SUPPORTED: Final = ((3, 272), (3, 273))
 
 
 class Messages:
-    """Makes the SDK's protobuf messages."""
+    """The SDK's protobuf modules."""
 
     def __init__(self) -> None:
         from google.protobuf import empty_pb2, struct_pb2
         from pulumi.runtime.proto import engine_pb2, provider_pb2, resource_pb2
 
-        self._resource = resource_pb2
-        self._provider = provider_pb2
-        self._engine = engine_pb2
-        self.empty = empty_pb2.Empty
-        self.struct = struct_pb2.Struct
-        self._severities: dict[int, str] = {
-            engine_pb2.DEBUG: "debug",
-            engine_pb2.INFO: "info",
-            engine_pb2.WARNING: "warning",
-            engine_pb2.ERROR: "error",
-        }
+        self.resource: Any = resource_pb2
+        self.provider: Any = provider_pb2
+        self.engine: Any = engine_pb2
+        self.empty: Any = empty_pb2.Empty
+        self.struct: Any = struct_pb2.Struct
 
-    def deployment_info(self) -> Any:
-        """Answer GetDeploymentInfo with what this engine supports."""
+    def features(self) -> list[Any]:
+        """Return what this engine supports, as GetDeploymentInfo names it."""
         names = ("SECRETS", "RESOURCE_REFERENCES", "ALIAS_SPECS", "DELETED_WITH", "REPLACE_WITH")
-        features = [getattr(self._resource, f"RESOURCE_MONITOR_FEATURE_{name}") for name in names]
-        return self._resource.DeploymentInfo(supportedFeatures=features)
-
-    def supports(self, feature: str) -> Any:
-        """Answer the older question for one feature."""
-        known = ("secrets", "resourceReferences", "aliasSpecs", "deletedWith", "replaceWith")
-        return self._resource.SupportsFeatureResponse(hasSupport=feature in known)
-
-    def registered(self, urn: str, identifier: str, outputs: Any, *, unknown: bool) -> Any:
-        """Answer RegisterResource."""
-        return self._resource.RegisterResourceResponse(urn=urn, id=identifier, object=outputs, unknown=unknown)
-
-    def read(self, urn: str, identifier: str, outputs: Any) -> Any:
-        """Answer ReadResource."""
-        return self._resource.ReadResourceResponse(urn=urn, id=identifier, properties=outputs)
-
-    def invoked(self, outputs: Any) -> Any:
-        """Answer Invoke."""
-        return self._resource.ResourceInvokeResponse(**{"return": outputs})
-
-    def invoke_failed(self, reason: str) -> Any:
-        """Answer a failed Invoke."""
-        return self._resource.ResourceInvokeResponse(failures=[self._provider.CheckFailure(reason=reason)])
-
-    def require_version(self) -> Any:
-        """Answer RequirePulumiVersion."""
-        return self._engine.RequirePulumiVersionResponse()
-
-    def root(self, urn: str) -> Any:
-        """Answer GetRootResource and SetRootResource."""
-        return self._engine.GetRootResourceResponse(urn=urn)
-
-    def severity(self, number: int) -> str:
-        """Name a log severity."""
-        return self._severities.get(number, "info")
+        return [getattr(self.resource, f"RESOURCE_MONITOR_FEATURE_{name}") for name in names]
 
 
 def load() -> None:
@@ -93,6 +53,10 @@ def load() -> None:
     import pulumi.runtime
 
     forget_placeholders()
+    from pulumi.runtime import resource
+    from pulumi.runtime.proto import source_pb2
+
+    resource._get_stack_trace = source_pb2.StackTrace  # a sixth of a registration, and not recorded
     pulumi.log.debug = _quiet  # seven calls a resource, each building a message nobody reads
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 

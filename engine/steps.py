@@ -41,10 +41,10 @@ class Options:
 
 @dataclass
 class Control:
-    """Stops an operation: ``stop`` lets running steps finish, ``cancelled`` ends them too."""
+    """Stops an operation: ``stop`` lets running steps finish, each event of ``running`` ends one at once."""
 
     stop: threading.Event = field(default_factory=threading.Event)
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    running: set[threading.Event] = field(default_factory=set)
     interrupted: bool = False
 
 
@@ -81,21 +81,14 @@ class Steps:
 
     # -- telling --------------------------------------------------------------------------------
 
-    def context(self, resource: Resource, *, preview: bool | None = None) -> Context:
+    def context(self, resource: Resource) -> Context:
         """Return the circumstances of a call for a resource."""
-        urn = resource.urn
+        urn, name, kind = resource.urn, resource.name, resource.type
 
         def log(line: str) -> None:
             self.events(DiagnosticEvent("info", line + "\n", urn, ephemeral=True))
 
-        return Context(
-            urn,
-            resource.name,
-            resource.type,
-            self.options.preview if preview is None else preview,
-            log,
-            self.control.cancelled,
-        )
+        return Context(urn, name, kind, self.options.preview, log)
 
     def say(self, severity: str, message: str, urn: str = "") -> None:
         """Tell a diagnostic; an error fails the operation."""
@@ -164,25 +157,65 @@ class Steps:
             raise aborted from error
         self._done(event)
 
-    def _perform(self, kind: str, pending: Resource, subject: Resource, action: Callable[[], Any]) -> tuple[Any, int]:
-        """Run a provider's operation with its pending operation recorded; return result and token."""
+    def _limited(self, kind: str, subject: Resource, context: Context, action: Callable[[], Any]) -> Any:
+        """Run a provider's operation within its custom timeout, and so that Ctrl-C can end it."""
+        limit = float(subject.custom_timeouts.get(kind) or 0)
+        self.control.running.add(context.cancelled)
+        try:
+            return run_limited(limit, f"{kind} of {subject.name}", action, context.cancelled)
+        except ProviderError as error:
+            if context.cancelled.is_set() and not isinstance(error, OutcomeUnknown):
+                raise OutcomeUnknown(f"{kind} of {subject.name} was cut off: {error}") from error
+            raise
+        finally:
+            self.control.running.discard(context.cancelled)
+
+    def _perform(self, kind: str, subject: Resource, context: Context, action: Callable[[], Any]) -> tuple[Any, int]:
+        """Run a provider's operation with its pending operation recorded; return result and token.
+
+        The result is the ProviderError itself where something was made all the same.
+        """
         with self._slots:
             if self.control.stop.is_set() and (kind != "delete" or self.control.interrupted):
                 raise Aborted
-            token = self.manager.begin(PENDING_KIND[kind], pending)
+            token = self.manager.begin(PENDING_KIND[kind], subject)
             try:
-                limit = float(subject.custom_timeouts.get(kind) or 0)
-                return run_limited(limit, f"{kind} of {subject.name}", action), token
+                return self._limited(kind, subject, context, action), token
             except OutcomeUnknown:
                 raise  # what came of it is not known: it stays pending
-            except ProviderError as error:
-                if error.partial is None:
-                    self.manager.end(token)
-                    raise
-                return error, token
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, ProviderError) and error.partial is not None:
+                    return error, token
                 self.manager.end(token)
                 raise
+
+    def _apply(
+        self, kind: str, new: Resource, action: Callable[[Provider, Context], tuple[str, Properties]]
+    ) -> tuple[int | None, ProviderError | None]:
+        """Create or update a resource for real or in a preview: sets its id and outputs.
+
+        Returns:
+            The operation's token, and the error of a resource that was only half made.
+        """
+        if new.is_provider:
+            new.outputs = {key: value for key, value in new.inputs.items() if key != "__internal"}
+        if new.is_provider or not new.custom:
+            return None, None
+        provider, context = self._provider_of(new), self.context(new)
+        token: int | None = None
+        failure: ProviderError | None = None
+        if self.options.preview:
+            new.id, new.outputs = action(provider, context)
+        else:
+            result, token = self._perform(kind, new, context, lambda: action(provider, context))
+            if isinstance(result, ProviderError):
+                failure, new.init_errors = result, [str(result)]
+                result = result.identifier or new.id, result.partial or {}
+            new.id, new.outputs = result
+        for name in new.additional_secret_outputs:
+            if name in new.outputs and not isinstance(new.outputs[name], Secret):
+                new.outputs = {**new.outputs, name: Secret(new.outputs[name])}
+        return token, failure
 
     # -- steps ----------------------------------------------------------------------------------
 
@@ -196,7 +229,7 @@ class Steps:
             new.init_errors, new.import_id, new.other = old.init_errors, old.import_id, old.other
             carry_ciphertexts(new.inputs, old.inputs)
         if new is old or _identical(old, new):
-            self.manager.keep(old, old)
+            self.manager.keep(old)
             new = old
         else:
             self.manager.add(new, old)
@@ -223,26 +256,10 @@ class Steps:
         """
         event = StepEvent("pre", operation, new.urn, replaces or was, new, diff, logical=operation == "create")
         with self._step(event):
-            stamp = now()
-            if new.is_provider and not new.id and not self.options.preview:
-                new.id = str(uuid.uuid4())
-            token: int | None = None
-            failure: ProviderError | None = None
-            if new.custom and not new.is_provider:
-                provider, context = self._provider_of(new), self.context(new)
-                if self.options.preview:
-                    new.id, new.outputs = provider.create(context, new.inputs)
-                else:
-                    result, token = self._perform("create", new, new, lambda: provider.create(context, new.inputs))
-                    if isinstance(result, ProviderError):
-                        failure, new.id, new.outputs = result, result.identifier, result.partial or {}
-                        new.init_errors = [str(result)]
-                    else:
-                        new.id, new.outputs = result
-                _mark_secret_outputs(new)
-            elif new.is_provider and not self.options.preview:
-                new.outputs = {k: v for k, v in new.inputs.items() if k != "__internal"}
-            new.created = new.modified = stamp
+            new.created = new.modified = now()
+            if new.is_provider and not self.options.preview:
+                new.id = new.id or str(uuid.uuid4())
+            token, failure = self._apply("create", new, lambda provider, context: provider.create(context, new.inputs))
             carry_ciphertexts(new.outputs, new.inputs)
             self.manager.add(new, replaces, token, condemns=was)
             if operation == "create":
@@ -253,32 +270,15 @@ class Steps:
 
     def update(self, old: Resource, new: Resource, diff: DiffResult | None) -> Resource:
         """Update a resource in place."""
+
+        def action(provider: Provider, context: Context) -> tuple[str, Properties]:
+            return old.id, provider.update(context, old.id, old.inputs, old.outputs, new.inputs)
+
         with self._step(StepEvent("pre", "update", new.urn, old, new, diff)):
-            new.id, new.created, new.other = old.id, old.created, old.other
-            new.modified = now()
-            new.import_id = old.import_id
-            token: int | None = None
-            failure: ProviderError | None = None
+            new.id, new.outputs, new.other, new.import_id = old.id, old.outputs, old.other, old.import_id
+            new.created, new.modified = old.created, now()
             carry_ciphertexts(new.inputs, old.inputs)
-            if new.custom and not new.is_provider:
-                provider, context = self._provider_of(new), self.context(new)
-
-                def action() -> Properties:
-                    return provider.update(context, old.id, old.inputs, old.outputs, new.inputs)
-
-                if self.options.preview:
-                    new.outputs = action()
-                else:
-                    result, token = self._perform("update", new, new, action)
-                    if isinstance(result, ProviderError):
-                        failure, new.outputs, new.init_errors = result, result.partial or {}, [str(result)]
-                    else:
-                        new.outputs = result
-                _mark_secret_outputs(new)
-            elif new.is_provider:
-                new.outputs = {k: v for k, v in new.inputs.items() if k != "__internal"}
-            else:
-                new.outputs = old.outputs
+            token, failure = self._apply("update", new, action)
             carry_ciphertexts(new.outputs, old.outputs)
             self.manager.add(new, old, token)
             self.count("update", new)
@@ -311,7 +311,7 @@ class Steps:
                 provider, context = self._provider_of(old), self.context(old)
                 if not self.options.preview:
                     _, token = self._perform(
-                        "delete", old, old, lambda: provider.delete(context, old.id, old.inputs, old.outputs)
+                        "delete", old, context, lambda: provider.delete(context, old.id, old.inputs, old.outputs)
                     )
             if keep_entry:
                 old.pending_replacement = True
@@ -331,35 +331,12 @@ class Steps:
         with self._slots:
             if self.control.stop.is_set():
                 raise Aborted
-            limit = float(old.custom_timeouts.get("read") or 0)
-            result: ReadResult = run_limited(
-                limit,
-                f"read of {old.name}",
-                lambda: provider.read(context, old.id, old.inputs, old.outputs),
+            result: ReadResult = self._limited(
+                "read", old, context, lambda: provider.read(context, old.id, old.inputs, old.outputs)
             )
             return result
 
 
 def _identical(old: Resource, new: Resource) -> bool:
-    for item in dataclasses.fields(Resource):
-        if item.name in ("inputs", "outputs"):
-            continue
-        if getattr(old, item.name) != getattr(new, item.name):
-            return False
-    return same(old.inputs, new.inputs) and not _secretness_differs(old.inputs, new.inputs)
-
-
-def _secretness_differs(old: Any, new: Any) -> bool:
-    if isinstance(old, Secret) or isinstance(new, Secret):
-        return isinstance(old, Secret) != isinstance(new, Secret)
-    if isinstance(old, dict) and isinstance(new, dict):
-        return any(_secretness_differs(old.get(key), value) for key, value in new.items())
-    if isinstance(old, list) and isinstance(new, list):
-        return any(_secretness_differs(a, b) for a, b in zip(old, new, strict=False))
-    return False
-
-
-def _mark_secret_outputs(resource: Resource) -> None:
-    for name in resource.additional_secret_outputs:
-        if name in resource.outputs and not isinstance(resource.outputs[name], Secret):
-            resource.outputs = {**resource.outputs, name: Secret(resource.outputs[name])}
+    names = [item.name for item in dataclasses.fields(Resource) if item.name not in ("inputs", "outputs")]
+    return all(getattr(old, name) == getattr(new, name) for name in names) and same(old.inputs, new.inputs)

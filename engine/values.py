@@ -10,6 +10,7 @@ https://github.com/pulumi/pulumi/blob/master/sdk/go/common/resource/sig/sig.go
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,6 @@ UNKNOWN_STRINGS: Final = frozenset(
         "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",  # object
     }
 )
-
-type_ = type
 
 Value = Any
 Properties = dict[str, Any]
@@ -200,7 +199,7 @@ def _from_value(value: Any) -> Value:  # noqa: PLR0911 - one case a kind of valu
     if kind == "struct_value":
         fields = value.struct_value.fields
         if SIGNATURE in fields:
-            return _special(from_struct_plain(value.struct_value))
+            return _special(from_struct(value.struct_value))
         return {key: _from_value(item) for key, item in fields.items()}
     if kind == "list_value":
         return [_from_value(item) for item in value.list_value.values]
@@ -209,11 +208,6 @@ def _from_value(value: Any) -> Value:  # noqa: PLR0911 - one case a kind of valu
     if kind == "bool_value":
         return value.bool_value
     return None
-
-
-def from_struct_plain(struct: Any) -> Properties:
-    """Decode a Struct whose signature has been seen: its own fields, special values inside."""
-    return {key: _from_value(item) for key, item in struct.fields.items()}
 
 
 def _special(fields: Properties) -> Value:
@@ -272,25 +266,17 @@ def _fill(target: Any, value: Value) -> None:
 
 def special_fields(value: Value) -> Properties:
     """Return the wire fields of an asset, archive or reference."""
-    fields: Properties
-    if isinstance(value, Asset):
-        fields = {SIGNATURE: ASSET_SIGNATURE, "hash": value.digest}
-        fields |= {k: v for k, v in (("text", value.text), ("path", value.path), ("uri", value.uri)) if v is not None}
-        return fields
-    if isinstance(value, Archive):
-        fields = {SIGNATURE: ARCHIVE_SIGNATURE, "hash": value.digest}
-        if value.assets is not None:
-            fields["assets"] = dict(value.assets)
-        fields |= {k: v for k, v in (("path", value.path), ("uri", value.uri)) if v is not None}
-        return fields
     if isinstance(value, Reference):
-        fields = {SIGNATURE: RESOURCE_SIGNATURE, "urn": value.urn}
-        if value.id != "":
-            fields["id"] = value.id
-        if value.version:
-            fields["packageVersion"] = value.version
-        return fields
-    raise EngineError(f"a property holds a {type_(value).__name__}, which no state can hold")
+        optional = {"id": value.id or None, "packageVersion": value.version or None}
+        return {SIGNATURE: RESOURCE_SIGNATURE, "urn": value.urn, **{k: v for k, v in optional.items() if v is not None}}
+    if not isinstance(value, Asset | Archive):
+        raise EngineError(f"a property holds a {type(value).__name__}, which no state can hold")
+    fields: Properties = {"hash": value.digest, "path": value.path, "uri": value.uri}
+    if isinstance(value, Asset):
+        fields |= {SIGNATURE: ASSET_SIGNATURE, "text": value.text}
+    else:
+        fields |= {SIGNATURE: ARCHIVE_SIGNATURE, "assets": dict(value.assets) if value.assets is not None else None}
+    return {key: field for key, field in fields.items() if field is not None}
 
 
 def to_json(value: Value, encrypt: Callable[[Secret], Value]) -> Any:  # noqa: PLR0911 - one case a kind of value
@@ -330,56 +316,48 @@ def from_json(value: Any, decrypt: Callable[[str], Value]) -> Value:  # noqa: PL
 
 
 def _plaintext(fields: dict[str, Any]) -> Any:
-    import json
-
     text = fields.get("plaintext")
     return json.loads(text) if isinstance(text, str) else fields.get("value")
 
 
+def transform(value: Value, leaf: Callable[[Value], Value]) -> Value:
+    """Return a copy whose leaves, secrets among them, are what ``leaf`` makes of them."""
+    if isinstance(value, dict):
+        return {key: transform(item, leaf) for key, item in value.items()}
+    if isinstance(value, list):
+        return [transform(item, leaf) for item in value]
+    return leaf(value)
+
+
+def opened(value: Value) -> Value:
+    """Strip the secret wrappers around a value, but none inside."""
+    while isinstance(value, Secret):
+        value = value.value
+    return value
+
+
 def reveal(value: Value) -> Value:
     """Strip every secret wrapper: what a provider works on."""
-    if isinstance(value, Secret):
-        return reveal(value.value)
-    if isinstance(value, dict):
-        return {key: reveal(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [reveal(item) for item in value]
-    return value
+    return transform(value, lambda leaf: reveal(leaf.value) if isinstance(leaf, Secret) else leaf)
 
 
 def mask(value: Value) -> Any:
     """Replace secrets and unknowns by words, and special values by plain maps: for eyes and logs."""
-    if isinstance(value, Secret):
-        return "[secret]"
-    if value is UNKNOWN:
-        return UNKNOWN_STRING
-    if isinstance(value, dict):
-        return {key: mask(value[key]) for key in sorted(value)}
-    if isinstance(value, list):
-        return [mask(item) for item in value]
-    if isinstance(value, Asset | Archive | Reference):
-        return mask(special_fields(value))
-    return value
+    return to_json(value, lambda _secret: "[secret]")
+
+
+def reencrypted(value: Value) -> Value:
+    """Return a copy whose secrets have no ciphertext yet: they come from another stack's key."""
+    return transform(value, lambda leaf: Secret(reencrypted(leaf.value)) if isinstance(leaf, Secret) else leaf)
 
 
 def contains_secret(value: Value) -> bool:
     """Tell whether a secret is anywhere inside."""
-    if isinstance(value, Secret):
-        return True
     if isinstance(value, dict):
         return any(contains_secret(item) for item in value.values())
-    return isinstance(value, list) and any(contains_secret(item) for item in value)
-
-
-def contains_unknown(value: Value) -> bool:
-    """Tell whether an unknown is anywhere inside."""
-    if value is UNKNOWN:
-        return True
-    if isinstance(value, Secret):
-        return contains_unknown(value.value)
-    if isinstance(value, dict):
-        return any(contains_unknown(item) for item in value.values())
-    return isinstance(value, list) and any(contains_unknown(item) for item in value)
+    if isinstance(value, list):
+        return any(contains_secret(item) for item in value)
+    return isinstance(value, Secret)
 
 
 def annotate_secrets(outputs: Properties, inputs: Properties) -> Properties:
@@ -409,17 +387,6 @@ def carry_ciphertexts(new: Value, old: Value) -> None:
             carry_ciphertexts(mine, theirs)
 
 
-def reencrypted(value: Value) -> Value:
-    """Return a copy whose secrets have no ciphertext yet: they come from another stack's key."""
-    if isinstance(value, Secret):
-        return Secret(reencrypted(value.value))
-    if isinstance(value, dict):
-        return {key: reencrypted(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [reencrypted(item) for item in value]
-    return value
-
-
 def same(left: Value, right: Value) -> bool:
     """Compare deeply; secrets by their value, booleans never equal to numbers.
 
@@ -440,7 +407,7 @@ def same(left: Value, right: Value) -> bool:
             and all(same(a, b) for a, b in zip(left, right, strict=True))
         )
     if isinstance(left, Asset | Archive):
-        return type_(left) is type_(right) and left.digest == right.digest
+        return type(left) is type(right) and left.digest == right.digest
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     return bool(left == right)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from engine.display import summary
 from engine.display.render import MARKS, Palette, Renderer, changed_keys
+from engine.display.view import View
 from engine.events import DiagnosticEvent, OutputsEvent, PreludeEvent, StepEvent, SummaryEvent
 from engine.values import Properties
 
@@ -33,18 +33,8 @@ def doing(operation: str, phase: str, *, preview: bool) -> str:
     return running if phase == "pre" else done
 
 
-def changes(event: StepEvent) -> bool:
-    """Tell whether a step's event announces a change to one of the user's resources."""
-    return (
-        event.phase == "pre"
-        and event.logical
-        and event.operation not in ("same", "refresh", "read", "discard")
-        and not event.resource.is_default_provider
-    )
-
-
-class Display:
-    """What every display shares: it collects diagnostics and outputs and writes the end."""
+class Display(View):
+    """What every display for people shares: it collects diagnostics and outputs and writes the end."""
 
     def __init__(
         self,
@@ -56,6 +46,7 @@ class Display:
         suppress_outputs: bool = False,
         show_sames: bool = False,
     ) -> None:
+        super().__init__()
         self.out = out
         self.palette = palette
         self.preview = preview
@@ -66,101 +57,58 @@ class Display:
         self.stack_urn = ""
         self.old_outputs: Properties | None = None
         self.outputs: Properties = {}
-        self.changed_urns: list[tuple[str, str]] = []
-        self._lock = threading.RLock()
 
-    def __call__(self, event: object) -> None:
-        """Take an event."""
+    def __call__(self, event: Any) -> None:
+        """Note what the end needs, then take the event."""
         with self._lock:
-            if isinstance(event, DiagnosticEvent):
-                if not event.ephemeral:
-                    self.diagnostics.append(event)
-                self.diagnostic(event)
-            elif isinstance(event, StepEvent):
-                if summary.is_stack(event.urn):
-                    self.stack_urn = event.urn
-                if changes(event):
-                    self.changed_urns.append((event.operation, event.urn))
-                self.step(event)
-            elif isinstance(event, OutputsEvent):
-                if summary.is_stack(event.resource.urn):
-                    self.stack_urn = event.resource.urn
-                    self.outputs = event.resource.outputs
-                    self.old_outputs = event.old.outputs if event.old is not None else None
-                self.component_done(event)
-            elif isinstance(event, SummaryEvent):
-                self.finish(event)
-            elif isinstance(event, PreludeEvent):
-                self.begin()
+            if isinstance(event, DiagnosticEvent) and not event.ephemeral:
+                self.diagnostics.append(event)
+            elif isinstance(event, StepEvent) and summary.is_stack(event.urn):
+                self.stack_urn = event.urn
+            elif isinstance(event, OutputsEvent) and summary.is_stack(event.resource.urn):
+                self.stack_urn, self.outputs = event.resource.urn, event.resource.outputs
+                self.old_outputs = event.old.outputs if event.old is not None else None
+            super().__call__(event)
 
-    def write(self, text: str = "") -> None:
-        """Write a line."""
-        print(text, file=self.out, flush=True)
-
-    def begin(self) -> None:
-        """The operation begins."""
-
-    def close(self) -> None:
-        """The display is no longer needed."""
-
-    def step(self, event: StepEvent) -> None:
-        """A step begins or ends."""
-
-    def component_done(self, event: OutputsEvent) -> None:
-        """A component's outputs are there."""
-
-    def diagnostic(self, event: DiagnosticEvent) -> None:
-        """A message was told."""
+    def write(self, *lines: str) -> None:
+        """Write lines."""
+        print(*(lines or ("",)), sep="\n", file=self.out, flush=True)
 
     def finish(self, event: SummaryEvent) -> None:
         """Write the end."""
-        for line in summary.diagnostics(self.diagnostics, self.palette, self.stack_urn):
-            self.write(line)
+        lines = summary.diagnostics(self.diagnostics, self.palette, self.stack_urn)
         if not self.suppress_outputs and not (event.failed and self.preview):
             shown = summary.outputs(self.renderer, self.old_outputs, self.outputs, unchanged=not self.preview)
-            for line in shown:
-                self.write(line)
-            if shown:
-                self.write()
-        for line in summary.counts(event.changes, self.palette, preview=event.preview):
-            self.write(line)
+            lines += [*shown, ""] if shown else []
+        lines += summary.counts(event.changes, self.palette, preview=event.preview)
         if not event.preview:
-            self.write()
-            self.write(f"{self.palette('headline', 'Duration:')} {summary.duration(event.seconds)}")
-        self.write()
+            lines += ["", f"{self.palette('headline', 'Duration:')} {summary.duration(event.seconds)}"]
+        self.write(*lines, "")
 
 
 class LinesDisplay(Display):
     """Plain lines as things happen: for pipes, files and CI."""
 
-    def begin(self) -> None:
+    def begin(self, event: PreludeEvent) -> None:
         """Announce."""
-        self.write()
-        self.write(f"@ {'previewing update' if self.preview else 'updating'}....")
+        self.write("", f"@ {'previewing update' if self.preview else 'updating'}....")
 
     def step(self, event: StepEvent) -> None:
         """Write a line for what is worth one."""
-        if event.resource.is_default_provider or (event.operation == "same" and not self.show_sames):
-            return
-        if event.operation == "refresh" and event.phase == "pre":
-            return
-        if event.operation in ("create-replacement", "delete-replaced") and self.preview:
-            return
-        if self.preview and event.phase != "pre" and event.operation not in ("refresh",):
-            return
-        if event.operation == "replace" and event.phase == "pre" and not self.preview:
+        operation, pre = event.operation, event.phase == "pre"
+        if (
+            event.resource.is_default_provider
+            or (operation == "same" and not self.show_sames)
+            or (operation == "refresh" and pre)
+            or (operation in ("create-replacement", "delete-replaced") and self.preview)
+            or (self.preview and not pre and operation != "refresh")
+            or (operation == "replace" and pre and not self.preview)
+        ):
             return
         kind, name = summary.urn_type_name(event.urn)
-        mark = MARKS.get(event.operation, "  ")
-        info = ""
-        if event.old is not None and event.new is not None and event.operation in ("update", "replace"):
-            keys = changed_keys(event.old.inputs, event.new.inputs)
-            info = f" [diff: {keys}]" if keys else ""
-        text = doing(event.operation, event.phase, preview=self.preview)
-        timing = ""
-        if not self.preview:
-            timing = " (0s)" if event.phase == "pre" else f" ({event.seconds:.2f}s)"
-        self.write(self.palette.operation(event.operation, f" {mark} {kind} {name} {text}{timing}{info}"))
+        timing = "" if self.preview else " (0s)" if pre else f" ({event.seconds:.2f}s)"
+        text = doing(operation, event.phase, preview=self.preview) + timing + changed_keys(event)
+        self.write(self.palette.operation(operation, f" {MARKS.get(operation, '  ')} {kind} {name} {text}"))
 
     def diagnostic(self, event: DiagnosticEvent) -> None:
         """Write what a running command prints, as it comes."""
@@ -192,14 +140,13 @@ class DiffDisplay(Display):
         inner = " " * (indent + 4)
         mark = MARKS.get(operation, "  ")
         kind, _ = summary.urn_type_name(event.urn)
-        self.write(self.palette.operation(operation, f"{' ' * indent}{mark}{kind}: ({operation})"))
+        lines = [self.palette.operation(operation, f"{' ' * indent}{mark}{kind}: ({operation})")]
         if event.old is not None and event.old.id:
-            self.write(f"{inner}[id={event.old.id}]")
-        self.write(f"{inner}[urn={event.urn}]")
+            lines.append(f"{inner}[id={event.old.id}]")
+        lines.append(f"{inner}[urn={event.urn}]")
         if event.resource.provider and not kind.startswith("pulumi-python:"):
-            self.write(f"{inner}[provider={event.resource.provider}]")
-        for line in self._details(event, refreshed, indent + 4):
-            self.write(line)
+            lines.append(f"{inner}[provider={event.resource.provider}]")
+        self.write(*lines, *self._details(event, refreshed, indent + 4))
 
     def _details(self, event: StepEvent, refreshed: bool, indent: int) -> list[str]:
         old, new = event.old, event.new
@@ -216,8 +163,6 @@ class DiffDisplay(Display):
         if not self.suppress_outputs and not event.failed:
             shown = summary.outputs(self.renderer, self.old_outputs, self.outputs, unchanged=not self.preview)
         if shown:
-            self.write("    --outputs:--")
-            for line in shown[1:]:
-                self.write(line)
+            self.write("    --outputs:--", *shown[1:])
         self.suppress_outputs = True
         super().finish(event)

@@ -7,7 +7,8 @@ import json
 import os
 from typing import Any, Final, TextIO
 
-from engine.values import UNKNOWN, Archive, Asset, Properties, Reference, Secret, same
+from engine.events import StepEvent
+from engine.values import UNKNOWN, Archive, Asset, Properties, Reference, Secret, opened, same
 
 COLOURS: Final = {
     "add": "\033[32m", "delete": "\033[31m", "update": "\033[33m", "replace": "\033[35m",
@@ -59,13 +60,11 @@ class Renderer:
     Args:
         palette: the colours.
         show_secrets: write secrets in clear.
-        truncate: cut long strings.
     """
 
-    def __init__(self, palette: Palette, *, show_secrets: bool = False, truncate: bool = True) -> None:
+    def __init__(self, palette: Palette, *, show_secrets: bool = False) -> None:
         self.palette = palette
         self.show_secrets = show_secrets
-        self.truncate = truncate
 
     def scalar(self, value: Any) -> str:  # noqa: PLR0911 - one case a kind of value
         """Write a value that takes one line."""
@@ -78,10 +77,8 @@ class Renderer:
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, str):
-            text = json.dumps(value, ensure_ascii=False)
-            if self.truncate and len(value) > LONGEST:
-                return json.dumps(value[:LONGEST], ensure_ascii=False)[:-1] + '..."'
-            return text
+            text = json.dumps(value[:LONGEST], ensure_ascii=False)
+            return text if len(value) <= LONGEST else text[:-1] + '..."'
         if isinstance(value, Asset):
             kind = "text" if value.text is not None else "file" if value.path is not None else "uri"
             detail = value.digest[:7]
@@ -93,9 +90,7 @@ class Renderer:
         return json.dumps(value)
 
     def _open(self, value: Any) -> Any:
-        while self.show_secrets and isinstance(value, Secret):
-            value = value.value
-        return value
+        return opened(value) if self.show_secrets else value
 
     def properties(self, values: Properties, indent: int, *, mark: str = "", colour: str = "") -> list[str]:
         """Write a property map, a line or more each."""
@@ -200,23 +195,17 @@ class Renderer:
 
 
 def _equal(left: Any, right: Any) -> bool:
-    while isinstance(left, Secret):
-        left = left.value
-    while isinstance(right, Secret):
-        right = right.value
-    return right is not UNKNOWN and same(left, right)
+    return opened(right) is not UNKNOWN and same(opened(left), opened(right))
 
 
-def changed_keys(old: Properties, new: Properties) -> str:
-    """Write the short form ``~a,+b,-c`` of what differs at the top."""
-    parts = []
-    for key in sorted(old.keys() | new.keys()):
-        if key in INTERNAL:
-            continue
-        if key not in old:
-            parts.append(f"+{key}")
-        elif key not in new:
-            parts.append(f"-{key}")
-        elif not _equal(old[key], new[key]):
-            parts.append(f"~{key}")
-    return ",".join(parts)
+def changed_keys(event: StepEvent) -> str:
+    """Write what an update or replacement changes at the top: `` [diff: ~a,+b,-c]``, or nothing."""
+    if event.old is None or event.new is None or event.operation not in ("update", "replace"):
+        return ""
+    old, new = event.old.inputs, event.new.inputs
+    parts = [
+        ("+" if key not in old else "-" if key not in new else "~") + key
+        for key in sorted((old.keys() | new.keys()) - INTERNAL)
+        if not (key in old and key in new and _equal(old[key], new[key]))
+    ]
+    return f" [diff: {','.join(parts)}]" if parts else ""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from engine.display import summary
 from engine.display.lines import Display, doing
 from engine.display.render import MARKS, changed_keys
-from engine.events import DiagnosticEvent, OutputsEvent, StepEvent, SummaryEvent
+from engine.events import DiagnosticEvent, OutputsEvent, PreludeEvent, StepEvent, SummaryEvent
 
 INTERVAL: Final = 0.1
 _SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -43,7 +43,7 @@ class TreeDisplay(Display):
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def begin(self) -> None:
+    def begin(self, event: PreludeEvent) -> None:
         """Start redrawing."""
         self._thread = threading.Thread(target=self._run, name="engine-display", daemon=True)
         self._thread.start()
@@ -68,16 +68,10 @@ class TreeDisplay(Display):
         if row is None or event.phase == "pre":
             kept = row.messages if row is not None else {}
             row = self._rows[event.urn] = _Row(event.urn, resource.parent, event.operation, messages=kept)
-        if event.operation == "refresh" and event.phase == "pre":
-            row.operation = "refresh"
-        else:
-            row.operation = event.operation
-        row.phase, row.seconds = event.phase, event.seconds
-        if event.old is not None and event.new is not None and event.operation in ("update", "replace"):
-            keys = changed_keys(event.old.inputs, event.new.inputs)
-            row.info = f"[diff: {keys}]" if keys else row.info
+        row.operation, row.phase, row.seconds = event.operation, event.phase, event.seconds
+        row.info = changed_keys(event).strip() or row.info
 
-    def component_done(self, event: OutputsEvent) -> None:
+    def outputs_event(self, event: OutputsEvent) -> None:
         """A component's row is done with its outputs."""
         row = self._rows.get(event.resource.urn)
         if row is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final
 
 from engine.diff import DiffResult
 from engine.errors import OutcomeUnknown, UnsupportedError
@@ -35,7 +35,7 @@ class Context:
 
     Attributes:
         log: takes one line a running operation prints; shown while it runs, not kept.
-        cancelled: set when the user asked to stop at once.
+        cancelled: set when the call is to end at once: its time is over, or the user said so.
     """
 
     urn: str
@@ -46,91 +46,53 @@ class Context:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
-class Provider(Protocol):
-    """Create, read, update and delete for the resources of one package."""
+class Provider:
+    """Create, read, update and delete for the resources of one package.
 
-    version: str
-
-    def check(self, context: Context, old: Properties | None, new: Properties) -> tuple[Properties, list[Failure]]:
-        """Return the inputs with defaults filled in, and what is wrong with them."""
-
-    def diff(
-        self, context: Context, identifier: str, old_inputs: Properties, old_outputs: Properties, new: Properties
-    ) -> DiffResult:
-        """Compare."""
-
-    def create(self, context: Context, inputs: Properties) -> tuple[str, Properties]:
-        """Create, and return id and outputs; in a preview the id is empty."""
-
-    def update(
-        self, context: Context, identifier: str, old_inputs: Properties, old_outputs: Properties, new: Properties
-    ) -> Properties:
-        """Update in place, and return the outputs."""
-
-    def delete(self, context: Context, identifier: str, inputs: Properties, outputs: Properties) -> None:
-        """Delete."""
-
-    def read(self, context: Context, identifier: str, inputs: Properties, outputs: Properties) -> ReadResult:
-        """Look at the live resource."""
-
-    def invoke(self, context: Context, token: str, arguments: Properties) -> Properties:
-        """Call a function."""
-
-
-class BaseProvider:
-    """Defaults: inputs pass, nothing can be read or invoked, updates change nothing outside."""
-
-    version = ""
+    The defaults: inputs pass, the engine compares them, nothing can be created, read or invoked.
+    """
 
     def check(self, _context: Context, _old: Properties | None, new: Properties) -> tuple[Properties, list[Failure]]:
-        """Accept the inputs."""
+        """Return the inputs with defaults filled in, and what is wrong with them."""
         return new, []
 
     def diff(
-        self,
-        _context: Context,
-        _identifier: str,
-        _old_inputs: Properties,
-        _old_outputs: Properties,
-        _new: Properties,
+        self, _context: Context, _identifier: str, _old_inputs: Properties, _old_outputs: Properties, _new: Properties
     ) -> DiffResult:
-        """Leave the comparison to the engine."""
+        """Compare; ``changes`` is None where the engine is to compare the inputs."""
         return DiffResult()
 
     def create(self, context: Context, _inputs: Properties) -> tuple[str, Properties]:
-        """Refuse."""
+        """Create, and return id and outputs; in a preview the id is empty."""
         raise UnsupportedError(f"creating a {context.type}")
 
     def update(
-        self,
-        _context: Context,
-        _identifier: str,
-        _old_inputs: Properties,
-        _old_outputs: Properties,
-        new: Properties,
+        self, _context: Context, _identifier: str, _old_inputs: Properties, _old_outputs: Properties, new: Properties
     ) -> Properties:
-        """Record the new inputs."""
+        """Update in place, and return the outputs."""
         return new
 
     def delete(self, _context: Context, _identifier: str, _inputs: Properties, _outputs: Properties) -> None:
-        """Nothing to delete."""
+        """Delete."""
 
     def read(self, _context: Context, identifier: str, inputs: Properties, outputs: Properties) -> ReadResult:
-        """Report the recorded state as the live one."""
+        """Look at the live resource."""
         return ReadResult(identifier, outputs, inputs)
 
     def invoke(self, _context: Context, token: str, _arguments: Properties) -> Properties:
-        """Refuse."""
+        """Call a function."""
         raise UnsupportedError(f"the function {token}")
 
 
-def run_limited(seconds: float, what: str, action: Callable[[], Any]) -> Any:
-    """Run an action for at most so many seconds (0: no limit).
+GRACE: Final = 2.0
+"""Seconds a provider has to end what it runs once its time is over."""
 
-    The action's thread is left behind when the time is over.
+
+def run_limited(seconds: float, what: str, action: Callable[[], Any], cancelled: threading.Event | None = None) -> Any:
+    """Run an action for at most so many seconds (0: no limit); ``cancelled`` is set when they are over.
 
     Raises:
-        OutcomeUnknown: the time is over.
+        OutcomeUnknown: the time is over; an action that heeds no ``cancelled`` is left behind on its thread.
     """
     if seconds <= 0:
         return action()
@@ -146,6 +108,9 @@ def run_limited(seconds: float, what: str, action: Callable[[], Any]) -> Any:
     thread.start()
     thread.join(seconds)
     if not outcome:
+        if cancelled is not None:
+            cancelled.set()
+            thread.join(GRACE)
         raise OutcomeUnknown(f"{what} timed out after {seconds:g} s (customTimeouts)")
     good, value = outcome[0]
     if not good:

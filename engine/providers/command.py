@@ -13,9 +13,9 @@ from typing import Any, Final
 from engine.diff import REPLACE_SUFFIX, DiffResult, compare, format_path
 from engine.errors import ProviderError, UnsupportedError
 from engine.providers import copy, local
-from engine.providers.base import BaseProvider, Context, Failure
+from engine.providers.base import Context, Failure, Provider
 from engine.providers.ssh import Pool, Ran
-from engine.values import UNKNOWN, Archive, Asset, Properties, Secret, reveal
+from engine.values import UNKNOWN, Archive, Asset, Properties, Secret, opened, reveal
 
 LOCAL: Final = "command:local:Command"
 REMOTE: Final = "command:remote:Command"
@@ -36,16 +36,14 @@ _CONNECTION_DEFAULTS: Final[Properties] = {"user": "root", "port": 22, "dialErro
 _LOGGING: Final = ("none", "stdout", "stderr", "stdoutAndStderr")
 
 
-class CommandProvider(BaseProvider):
+class CommandProvider(Provider):
     """Runs commands here and over SSH.
 
     Args:
-        version: the version of the ``pulumi_command`` package the program uses.
         pool: the kept connections of this run.
     """
 
-    def __init__(self, version: str, pool: Pool) -> None:
-        self.version = version
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     def check(self, context: Context, _old: Properties | None, new: Properties) -> tuple[Properties, list[Failure]]:
@@ -188,9 +186,10 @@ def _check_source(source: Any) -> list[Failure]:
 
 
 def _connection_defaults(connection: Any) -> Any:
-    while isinstance(connection, Secret):
-        connection = connection.value
-    filled = {**_CONNECTION_DEFAULTS, **{k: v for k, v in connection.items() if v is not None}}
+    filled = {**_CONNECTION_DEFAULTS, **{k: v for k, v in opened(connection).items() if v is not None}}
+    for name in ("password", "privateKey", "privateKeyPassword"):
+        if name in filled and not isinstance(filled[name], Secret):
+            filled[name] = Secret(filled[name])  # so the official provider records them, and compares them
     proxy = filled.get("proxy")
     if isinstance(reveal(proxy), dict):
         filled["proxy"] = _connection_defaults(proxy)

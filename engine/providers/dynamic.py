@@ -14,28 +14,19 @@ from typing import Any, Final
 from engine.capture import working_for
 from engine.diff import DiffResult
 from engine.errors import EngineError, ProviderError
-from engine.providers.base import Context, Failure, ReadResult
-from engine.values import (
-    UNKNOWN,
-    UNKNOWN_STRING,
-    Properties,
-    Secret,
-    annotate_secrets,
-    reveal,
-)
+from engine.providers.base import Context, Failure, Provider, ReadResult
+from engine.values import UNKNOWN, UNKNOWN_STRING, Properties, annotate_secrets, reveal, transform
 
 PROVIDER_KEY: Final = "__provider"
 
 
-class DynamicProvider:
+class DynamicProvider(Provider):
     """Runs the methods of pickled providers.
 
     Args:
         project: the project's name, the namespace of the provider's configuration.
         config: the stack's configuration, decrypted.
     """
-
-    version = ""
 
     def __init__(self, project: str, config: dict[str, str]) -> None:
         self._project = project
@@ -148,24 +139,10 @@ class DynamicProvider:
             read_inputs = annotate_secrets({**_values(result.inputs), PROVIDER_KEY: pickled}, inputs)
         return ReadResult(str(result.id), annotate_secrets(found, outputs), read_inputs)
 
-    def invoke(self, _context: Context, token: str, _arguments: Properties) -> Properties:
-        """Dynamic providers have no functions."""
-        raise ProviderError(f"unknown function {token}")
-
 
 def _plain(properties: Properties) -> Properties:
-    opened: Properties = _placeholders(reveal(properties))
+    opened: Properties = transform(reveal(properties), lambda leaf: UNKNOWN_STRING if leaf is UNKNOWN else leaf)
     return opened
-
-
-def _placeholders(value: Any) -> Any:
-    if value is UNKNOWN:
-        return UNKNOWN_STRING
-    if isinstance(value, dict):
-        return {key: _placeholders(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_placeholders(item) for item in value]
-    return value
 
 
 def _values(properties: dict[str, Any]) -> Properties:
@@ -174,15 +151,11 @@ def _values(properties: dict[str, Any]) -> Properties:
 
 
 def _value(item: Any) -> Any:
-    if isinstance(item, str):
-        return UNKNOWN if item == UNKNOWN_STRING else item
-    if item is None or isinstance(item, bool | int | float | Secret):
-        return item
     if isinstance(item, dict):
         return {str(key): _value(inner) for key, inner in item.items()}
     if isinstance(item, list | tuple):
         return [_value(inner) for inner in item]
-    return item
+    return UNKNOWN if item == UNKNOWN_STRING else item
 
 
 def _explain(error: Exception) -> str:

@@ -66,7 +66,7 @@ def run(
         reader.start()
     while True:
         try:
-            code = process.wait(timeout=0.5)
+            code = process.wait(timeout=0.2)
             break
         except subprocess.TimeoutExpired:
             if cancelled.is_set():

@@ -71,39 +71,36 @@ class Pool:
         Raises:
             ProviderError: the host cannot be reached, or the connection broke.
         """
-        ran: Ran = self.submit(self._run(settings, command, stdin, environment, optional_environment, log, cancelled))
-        return ran
-
-    async def _run(
-        self,
-        settings: dict[str, Any],
-        command: str,
-        stdin: str,
-        environment: dict[str, str],
-        optional_environment: dict[str, str],
-        log: Callable[[str, str], None],
-        cancelled: threading.Event,
-    ) -> Ran:
-        import asyncssh
-
         content = stdin.encode()
         if environment:
             exports = "".join(f"export {_name(k)}={shlex.quote(v)}\n" for k, v in environment.items()).encode()
             command = f'eval "$(dd bs=1 count={len(exports)} 2>/dev/null)"; {command}'
             content = exports + content
         offered = {k: v for k, v in optional_environment.items() if len(v) < LARGEST_OPTIONAL}
-        kept = await self.connection(settings)
-        async with kept.sessions:
-            try:
-                process = await _open_session(kept, command, offered)
-            except (asyncssh.Error, OSError):
-                # The kept connection died since its last use; the command has not begun.
-                kept = await self.connection(settings, again=True)
-                try:
-                    process = await _open_session(kept, command, offered)
-                except (asyncssh.Error, OSError) as error:
-                    raise ProviderError(f"{_where(settings)}: no session could be opened: {error}") from None
-            return await _finish(process, content, log, cancelled, _where(settings))
+
+        async def work() -> Ran:
+            kept = await self.connection(settings)
+            async with kept.sessions:
+                process = await self._open_session(settings, kept, command, offered)
+                return await _finish(process, content, log, cancelled, _where(settings))
+
+        ran: Ran = self.submit(work())
+        return ran
+
+    async def _open_session(
+        self, settings: dict[str, Any], kept: _Kept, command: str, environment: dict[str, str]
+    ) -> Any:
+        import asyncssh
+
+        try:
+            return await kept.connection.create_process(command, env=environment, encoding=None)
+        except (asyncssh.Error, OSError):
+            # The kept connection died since its last use; the command has not begun.
+            kept = await self.connection(settings, again=True)
+        try:
+            return await kept.connection.create_process(command, env=environment, encoding=None)
+        except (asyncssh.Error, OSError) as error:
+            raise ProviderError(f"{_where(settings)}: no session could be opened: {error}") from None
 
     async def connection(self, settings: dict[str, Any], *, again: bool = False) -> _Kept:
         """Return the kept connection, made at the first use."""
@@ -152,16 +149,8 @@ def _where(settings: dict[str, Any]) -> str:
     return f"ssh {settings.get('user', 'root')}@{settings.get('host')}:{int(settings.get('port') or 22)}"
 
 
-async def _open_session(kept: _Kept, command: str, environment: dict[str, str]) -> Any:
-    return await kept.connection.create_process(command, env=environment, encoding=None)
-
-
 async def _finish(
-    process: Any,
-    content: bytes,
-    log: Callable[[str, str], None],
-    cancelled: threading.Event,
-    where: str,
+    process: Any, content: bytes, log: Callable[[str, str], None], cancelled: threading.Event, where: str
 ) -> Ran:
     import asyncssh
 

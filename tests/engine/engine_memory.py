@@ -20,7 +20,7 @@ from engine.errors import ProviderError
 from engine.events import StepEvent
 from engine.goal import Goal, make_urn
 from engine.journal import SnapshotManager
-from engine.providers.base import BaseProvider, Context, Failure, ReadResult
+from engine.providers.base import Context, Failure, Provider, ReadResult
 from engine.providers.ssh import Pool
 from engine.secrets import SecretsManager
 from engine.steps import Aborted, Control, Options
@@ -73,10 +73,8 @@ class World:
             file.unlink()
 
 
-class WorldProvider(BaseProvider):
+class WorldProvider(Provider):
     """Things with inputs; ``key`` replaces, ``fail`` and ``refuse`` go wrong on purpose."""
-
-    version = ""
 
     def __init__(self, world: World, before: Callable[[str, str], None] = lambda _op, _name: None) -> None:
         self.world = world

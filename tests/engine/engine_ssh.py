@@ -60,6 +60,7 @@ class SshServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: Any = None
+        self._children: list[asyncio.subprocess.Process] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -71,11 +72,16 @@ class SshServer:
             self._server.close()
             for connection in self.live:
                 connection.abort()
+            for child in self._children:
+                if child.returncode is None:
+                    child.kill()
+                await child.wait()
             await asyncio.sleep(0.05)
 
         asyncio.run_coroutine_threadsafe(stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
     async def _listen(self) -> None:
         self._server = await asyncssh.listen(
@@ -101,6 +107,7 @@ class SshServer:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+        self._children.append(child)
         out, err = await child.communicate(await process.stdin.read())
         process.stdout.write(out)
         process.stderr.write(err)

@@ -246,7 +246,7 @@ def _wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
 
 SLOW = """
 from pulumi_command import local
-l = local.Command("slow", create="touch begun; while [ ! -e go ]; do sleep 0.05; done; touch ended")
+l = local.Command("slow", create="echo $$ > begun; while [ ! -e go ]; do sleep 0.05; done; touch ended")
 m = local.Command("after", create="touch after", opts=ResourceOptions(depends_on=[l]))
 """
 
@@ -314,11 +314,26 @@ def test_interrupt_twice_stops_at_once_and_tells_next_time(workspace: Make) -> N
         process.kill()
         process.communicate()
     assert process.returncode == 8
+    assert not Path(f"/proc/{(space.directory / 'begun').read_text().strip()}").exists(), "the command goes on"
     (space.directory / "go").touch()
     done = space.run("up", "--yes", "--skip-preview")
     assert "slow, interrupted while creating" in done.stdout
     assert "took over the lock of" in done.stderr
     assert "pending_operations" not in space.deployment()
+
+
+def test_custom_timeout_ends_the_command_itself(workspace: Make) -> None:
+    space = workspace(
+        "from pulumi_command import local\n"
+        'c = "echo $$ > begun; exec sleep 300"\n'
+        'local.Command("slow", create=c, opts=ResourceOptions(custom_timeouts=CustomTimeouts(create="2s")))\n'
+    )
+    space.run("stack", "init", "dev")
+    done = space.run("up", "--yes", "--skip-preview", code=1)
+    assert "create of slow timed out after 2 s (customTimeouts)" in done.stdout
+    pid = int((space.directory / "begun").read_text())
+    assert not Path(f"/proc/{pid}").exists(), "the command goes on"
+    assert [item["type"] for item in space.deployment()["pending_operations"]] == ["creating"]
 
 
 def test_killed_then_run_again(workspace: Make) -> None:

@@ -17,7 +17,7 @@ from engine.values import Asset, reveal
 
 @pytest.fixture
 def provider() -> CommandProvider:
-    return CommandProvider("1.2.1", Pool())
+    return CommandProvider(Pool())
 
 
 def context(kind: str = LOCAL, **options: Any) -> Context:

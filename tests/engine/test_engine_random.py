@@ -40,12 +40,12 @@ class Killer:
         write = journal.SnapshotManager._line
         killer = self
 
-        def line(manager: Any, entry: dict[str, Any], *, open_file: bool = False) -> None:
+        def line(manager: Any, entry: dict[str, Any]) -> None:
             if killer.count():
                 if killer.torn and manager._file is not None:
                     manager._file.write(b'{"o":"add","h":3,"r":{"urn"')
                 os._exit(KILLED)
-            write(manager, entry, open_file=open_file)
+            write(manager, entry)
 
         journal.SnapshotManager._line = line  # type: ignore[method-assign,assignment]
 

@@ -30,7 +30,7 @@ def server(tmp_path: Path) -> Iterator[SshServer]:
 @pytest.fixture
 def provider() -> Iterator[CommandProvider]:
     pool = Pool()
-    yield CommandProvider("1.2.1", pool)
+    yield CommandProvider(pool)
     pool.close()
 
 

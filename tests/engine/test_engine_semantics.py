@@ -9,7 +9,7 @@ import pytest
 from engine.checkpoint import PendingOperation, Resource
 from engine.steps import Control
 from engine.values import UNKNOWN, Secret
-from tests.engine.engine_memory import STACK, Laboratory, group, thing, urn
+from tests.engine.engine_memory import STACK, Laboratory, WorldProvider, group, thing, urn
 
 
 def test_create_then_same(lab: Laboratory) -> None:
@@ -168,20 +168,37 @@ def _ciphertexts(lab: Laboratory) -> list[str]:
     return sorted(set(re.findall(r'"ciphertext":"([^"]+)"', lab.store.file.read_text())))
 
 
-def test_custom_timeouts_are_enforced(lab: Laboratory) -> None:
+@pytest.mark.parametrize("kind", ["create", "update", "delete"])
+def test_custom_timeouts_are_enforced(lab: Laboratory, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.providers.base.GRACE", 0.1)
+    slow = {"custom_timeouts": {kind: 0.2}}
+    if kind != "create":
+        lab.run([thing("slow", x=1, options=slow)])
     release = threading.Event()
 
     def hang(operation: str, _name: str) -> None:
-        if operation == "create":
+        if operation == kind:
             release.wait(30)
 
     try:
-        result = lab.run([thing("slow", options={"custom_timeouts": {"create": 0.2}})], before=hang)
+        result = lab.run([] if kind == "delete" else [thing("slow", x=2, options=slow)], before=hang)
     finally:
         release.set()
     assert result.failed
-    assert "timed out after 0.2 s" in result.errors[0]
-    assert [item.type for item in lab.state().pending] == ["creating"]
+    assert f"{kind} of slow timed out after 0.2 s" in result.errors[0]
+    assert [item.type for item in lab.state().pending] == [kind.removesuffix("e") + "ing"]
+
+
+def test_custom_timeout_of_a_read(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.run([thing("slow", options={"custom_timeouts": {"read": 0.2}})])
+    release = threading.Event()
+    monkeypatch.setattr("engine.providers.base.GRACE", 0.1)
+    monkeypatch.setattr(WorldProvider, "read", lambda *_: release.wait(30))
+    result = lab.run(kind="refresh")
+    release.set()
+    assert result.failed
+    assert "read of slow timed out after 0.2 s" in result.errors[0]
+    assert "slow" in result.resources
 
 
 def test_unknowns_in_a_preview(lab: Laboratory) -> None:

@@ -1,0 +1,108 @@
+"""A stack with its settings, secrets and state, ready for operations."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from engine.backend import Backend, StackStore, parse_url, resolve_url, selected_stack
+from engine.checkpoint import Snapshot, verify
+from engine.configuration import Setting, StackSettings, effective
+from engine.errors import SecretsError, StackNotFoundError
+from engine.journal import recover, settle
+from engine.project import Project, check_stack_name, find_project
+from engine.secrets import SecretsManager, read_passphrase
+
+
+class Session:
+    """A stack, ready for operations.
+
+    Args:
+        project: its project.
+        store: its files.
+    """
+
+    def __init__(self, project: Project, store: StackStore) -> None:
+        self.project = project
+        self.store = store
+        self.settings = StackSettings(project.settings_file(store.name), project.name)
+        self._manager: SecretsManager | None = None
+        self.changed_urns: list[tuple[str, str]] = []
+
+    def manager(self) -> SecretsManager:
+        """Return the secrets manager of the stack; a stack without one gets one.
+
+        Raises:
+            SecretsError: no or a wrong passphrase.
+        """
+        if self._manager is None:
+            state_salt = self.store.salt()
+            salt = self.settings.salt or state_salt
+            if salt:
+                if self.settings.salt and state_salt and state_salt != self.settings.salt:
+                    raise SecretsError(
+                        f"{self.settings.path} and the stack's state name different encryption salts: "
+                        "restore the settings file the stack was made with"
+                    )
+                self._manager = SecretsManager(salt, read_passphrase())
+                if self.store.holds_secrets() or "secure:" in self.settings.text:
+                    self._manager.start()
+                if not self.settings.salt:
+                    self.settings.set_salt(salt)
+            else:
+                self._manager = SecretsManager.create(read_passphrase())
+                self.settings.set_salt(self._manager.salt)
+            self.store.manager = self._manager
+        return self._manager
+
+    def config(self) -> dict[str, Setting]:
+        """Return the effective configuration."""
+        return effective(self.project, self.settings, self.manager())
+
+    def snapshot(self, warn: Callable[[str], None] | None = None, *, settled: bool = False) -> Snapshot:
+        """Read the state, a killed run's journal folded in; ``settled`` makes that the checkpoint."""
+        manager = self.manager()
+        snapshot = self.store.read(manager)
+        recovered = recover(self.store, snapshot, manager)
+        snapshot = replace(recovered or snapshot, salt=manager.salt)
+        verify(snapshot.resources)
+        if recovered is not None:
+            if warn is not None:
+                warn("the last operation was killed: its journal was folded into the state")
+            if settled:
+                settle(self.store, snapshot)
+        return snapshot
+
+
+def open_backend(project: Project) -> Backend:
+    """Return the backend the environment, the project file or ``login`` names."""
+    url = resolve_url(project.backend_url)
+    base = Path.cwd() if os.environ.get("PULUMI_BACKEND_URL") else project.directory
+    return Backend(parse_url(url, base), url)
+
+
+def named_stack(arguments: argparse.Namespace) -> str | None:
+    """Return the stack the command line names, if it does.
+
+    Raises:
+        ConfigurationError: the name is malformed.
+    """
+    named = getattr(arguments, "name", None) or getattr(arguments, "stack", None)
+    return check_stack_name(named) if named else None
+
+
+def open_session(arguments: argparse.Namespace) -> Session:
+    """Open the stack a command line names, or the selected one.
+
+    Raises:
+        StackNotFoundError: there is no such stack, or none is selected.
+    """
+    project = find_project(Path.cwd())
+    backend = open_backend(project)
+    name = named_stack(arguments) or os.environ.get("PULUMI_STACK") or selected_stack(project, backend.url)
+    if not name:
+        raise StackNotFoundError("no stack selected; please use `pulumi stack select` to choose one, or give --stack")
+    return Session(project, backend.stack(project.name, check_stack_name(name)))
