@@ -10,6 +10,7 @@ from typing import Any
 import pulumi
 from pulumi.runtime.config import get_config
 
+from components.early import connect_early
 from components.portainer_instances import PortainerPlan, plan_portainer
 from phoenix.configuration import Configuration, read
 from phoenix.errors import InputError
@@ -64,13 +65,15 @@ def _read(project: Path) -> Program:
     connection = settings.traefik.connection
     if connection is None:
         raise InputError([f"{source}: phoenix:traefik.connection is missing: say how Traefik's container is reached."])
+    traefik = with_key(connection, settings)
+    connect_early(traefik)
     inventory, configuration = read(inventory_directory(settings, project, pulumi.get_stack()), settings)
     gateway = settings.gateway.connection
     return Program(
         settings=settings,
         inventory=inventory,
         configuration=configuration,
-        traefik=with_key(connection, settings),
+        traefik=traefik,
         portainer=plan_portainer(settings, inventory, configuration, project),
         gateway=with_key(gateway, settings) if gateway else None,
     )

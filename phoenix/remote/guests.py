@@ -48,10 +48,8 @@ class ShellTransport(ContextManaged):
         """Run on a worker; by a session of its own where there is none."""
         here = limit + KILL_GRACE + ANSWER_MARGIN
         if self.connection.transport != "local":
-            if self._workers is None:
-                self._workers = Workers(self._start, self.connection.connect_timeout, self._not_entered)
             try:
-                answer = await self._workers.run(script, stdin, limit, here)
+                answer = await self._shells().run(script, stdin, limit, here)
             except LostError as error:
                 raise UnreachableError(
                     f"{self.description} was lost while a command ran ({error}), "
@@ -64,6 +62,19 @@ class ShellTransport(ContextManaged):
         if stdout is None and not answer.timed_out and not answer.overflowed:
             raise self._not_entered(answer)
         return replace(answer, stdout=stdout or b"", stderr=stderr or b"")
+
+    def warm_up(self) -> None:
+        """Begin to connect, and do not wait for it; the first command finds the connection, or its error."""
+        if self.connection.transport != "local":
+            loop.start(self._warm_up())
+
+    async def _warm_up(self) -> None:
+        await self._shells().warm_up()
+
+    def _shells(self) -> Workers:
+        if self._workers is None:
+            self._workers = Workers(self._start, self.connection.connect_timeout, self._not_entered)
+        return self._workers
 
     async def _start(self, sink: Sink) -> Stream:
         return await self._carrier.start(worker_arguments(self.connection), sink)

@@ -33,3 +33,8 @@ def call(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     except BaseException:
         future.cancel()
         raise
+
+
+def start(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on the background loop and do not wait for it."""
+    asyncio.run_coroutine_threadsafe(coroutine, background_loop())

@@ -26,6 +26,10 @@ class PooledTransport(ContextManaged):
         """See :meth:`phoenix.remote.transport.Transport.run`."""
         return self._transport.run(script, stdin=stdin, timeout=timeout, check=check)
 
+    def warm_up(self) -> None:
+        """See :meth:`phoenix.remote.guests.ShellTransport.warm_up`."""
+        self._transport.warm_up()
+
     def close(self) -> None:
         """Give the connection back to the pool; :func:`close_all` really closes it."""
 

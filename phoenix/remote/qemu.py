@@ -36,6 +36,9 @@ class QemuTransport(ShellTransport):
         completed = bring(script, stdin, limit)
         return raise_for_exit(completed) if check else completed
 
+    def warm_up(self) -> None:
+        """Nothing: the guest agent keeps no shell."""
+
     def _with_spool(self, script: str, stdin: bytes, limit: float) -> Completed:
         """Bring large input over in pieces, to a file that only root reads and that goes when the script ends."""
         made = raise_for_exit(

@@ -8,10 +8,9 @@ import shlex
 import signal as signals
 from typing import Any
 
-import asyncssh
-
 from phoenix.errors import UnreachableError
 from phoenix.remote.connection import Connection, Jump
+from phoenix.remote.ssh_library import asyncssh
 from phoenix.remote.ssh_trust import agent_socket, explain, keys, reason, trusted
 from phoenix.remote.streams import BusyError, Output, RawAnswer, Sink, Stream
 

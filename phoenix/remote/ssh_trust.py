@@ -7,10 +7,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import asyncssh
-
 from phoenix.errors import UnreachableError
 from phoenix.remote.connection import Connection, Jump
+from phoenix.remote.ssh_library import asyncssh
 from phoenix.remote.transport import first_line
 
 

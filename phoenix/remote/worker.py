@@ -8,7 +8,6 @@ processes. :data:`phoenix.remote.wrapping.WORKER` is its other half and describe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import secrets
 import time
@@ -172,6 +171,12 @@ class Workers:
         self._limit = WORKER_LIMIT
         self._changed = asyncio.Event()
         self._unsupported = False
+        self._opening: asyncio.Task[None] | None = None
+
+    async def warm_up(self) -> None:
+        """Start the first worker, for scripts that are to come; whatever is wrong shows with the first of those."""
+        if not self._all:
+            self._started()
 
     async def run(self, script: str, stdin: bytes, seconds: float, limit: float) -> RawAnswer | None:
         """Run a script on a free worker.
@@ -197,6 +202,8 @@ class Workers:
 
     def close(self) -> None:
         """End all workers."""
+        if self._opening is not None:
+            self._opening.cancel()
         for worker in list(self._all):
             worker.end()
             self._drop(worker)
@@ -204,6 +211,7 @@ class Workers:
         self._changed.set()
 
     async def _take(self) -> Worker | None:
+        """The first worker that is free. Where that takes long one more is started, yet not waited for."""
         patient = True
         while not self._unsupported:
             while self._idle:
@@ -212,11 +220,20 @@ class Workers:
                     return worker
                 worker.end()
                 self._drop(worker)
-            if self._count == 0 or (self._count < self._limit and not patient):
-                with contextlib.suppress(BusyError):
-                    return await self._open()
+            if not self._all:
+                await asyncio.shield(self._started())
+                continue
+            if not patient and self._count < self._limit:
+                self._started()
             patient = await self._wait(PATIENCE if self._count < self._limit else None)
         return None
+
+    def _started(self) -> asyncio.Task[None]:
+        """The attempt to start a worker; all who need one share it, and its error."""
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.ensure_future(self._open())
+            self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self._opening
 
     async def _wait(self, seconds: float | None) -> bool:
         """Wait for a change; False when none came in time."""
@@ -228,8 +245,8 @@ class Workers:
             return False
         return True
 
-    async def _open(self) -> Worker | None:
-        """Start a worker and wait for its first sign."""
+    async def _open(self) -> None:
+        """Start a worker, wait for its first sign, and put it among the idle ones."""
         self._count += 1
         output = Output()
         worker: Worker | None = None
@@ -239,12 +256,12 @@ class Workers:
                 ready = await worker.ready()
             if ready:
                 self._all.add(worker)
-                return worker
-            if ready is None:
+                self._idle.append(worker)
+            elif ready is None:
                 self._unsupported = True
-                return None
-            code = 255 if output.exit_code is None else output.exit_code
-            raise self._explain(RawAnswer(code, bytes(output.stdout), bytes(output.stderr)))
+            else:
+                code = 255 if output.exit_code is None else output.exit_code
+                raise self._explain(RawAnswer(code, bytes(output.stdout), bytes(output.stderr)))
         except TimeoutError:
             heard = f"no shell within {self._connect_limit:g} s".encode()
             raise self._explain(RawAnswer(255, b"", bytes(output.stderr) or heard)) from None
@@ -252,13 +269,12 @@ class Workers:
             if self._count == 1:
                 raise self._explain(RawAnswer(255, b"", b"the server opens no session")) from None
             self._limit = self._count - 1
-            raise
         finally:
             if worker is None or worker not in self._all:
                 self._count -= 1
                 if worker is not None:
                     worker.end()
-                self._changed.set()
+            self._changed.set()
 
     def _drop(self, worker: Worker) -> None:
         if worker in self._all:

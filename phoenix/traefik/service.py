@@ -145,7 +145,6 @@ def _variables(service: Service) -> str:
 
 
 _INSPECT = f"""
-shown() {{ systemctl show -p "$2" --value "$1" 2>/dev/null; }}
 recorded() {{ sed -n "s/^$2=//p" "$1/{RECORD_NAME}" 2>/dev/null; }}
 written() {{ sed -n 's/^Environment={DIGEST_VARIABLE}=//p' "$1" 2>/dev/null; }}
 exposed() {{ # whether a storage is there and not its user's alone; links and directories are not ours to judge
@@ -156,27 +155,42 @@ skipped() {{ # Traefik looks at it when it starts; what it writes later leaves m
   exposed "$1" && [ "$(stat -c %Z "$1")" -le "$(stat -c %Y "$state/{RECORD_NAME}" 2>/dev/null || echo 0)" ] &&
     printf 'storage '
 }}
-differs() {{ # of the service $1 with the record in $2: what it has otherwise than static file $3 and unit $4
-  [ "$(systemctl is-active "$1" 2>/dev/null)" = active ] && [ -x "$2" ] || return 0
+differs() {{ # of a service that is $1, with the record in $2: what it has otherwise than static file $3 and unit $4
+  [ "$1" = active ] && [ -x "$2" ] || return 0
   cmp -s "$3" "$2/{RUNNING_NAME}" || printf 'static '
   [ "$(recorded "$2" unit)" = "$(written "$4")" ] || printf 'unit '
   now=$(stat -L -c %i:%s:%Y "$binary" 2>/dev/null)
   [ -z "$now" ] || [ "$(recorded "$2" binary)" = "$now" ] || printf 'binary '
 }}
-stale=no
-for name in {UNIT} {STANDBY} {" ".join(SOCKETS)}; do
-  [ "$(shown "$name" NeedDaemonReload)" = yes ] && stale=yes
-done
-printf 'stale=%s\\n' "$stale"
-printf 'enabled=%s\\n' "$(systemctl is-enabled {UNIT} 2>/dev/null)"
-printf 'active=%s\\n' "$(systemctl is-active {UNIT} 2>/dev/null)"
-printf 'due=%s\\n' "$(differs {UNIT} "$state" "$static" "$unit"; storages skipped)"
+stale=no enabled= active= standby= standby_enabled= sockets= sockets_enabled=
+set -- {UNIT} {STANDBY} {" ".join(SOCKETS)}
+units=$(systemctl show -p ActiveState -p UnitFileState -p NeedDaemonReload "$@" 2>/dev/null)
+while IFS= read -r line; do # a block for each unit, in the order asked for, and an empty line after it
+  case $line in
+    NeedDaemonReload=yes) stale=yes ;;
+    ActiveState=*)
+      case $1 in
+        {UNIT}) active=${{line#*=}} ;;
+        {STANDBY}) standby=${{line#*=}} ;;
+        *) sockets="$sockets ${{line#*=}}" ;;
+      esac ;;
+    UnitFileState=*)
+      case $1 in
+        {UNIT}) enabled=${{line#*=}} ;;
+        {STANDBY}) standby_enabled=${{line#*=}} ;;
+        *) sockets_enabled="$sockets_enabled ${{line#*=}}" ;;
+      esac ;;
+    '') [ $# = 0 ] || shift ;;
+  esac
+done <<END
+$units
+END
+printf 'stale=%s\\nenabled=%s\\nactive=%s\\n' "$stale" "$enabled" "$active"
+printf 'due=%s\\n' "$(differs "$active" "$state" "$static" "$unit"; storages skipped)"
 storages told
-printf 'standby=%s\\n' "$(systemctl is-active {STANDBY} 2>/dev/null)"
-printf 'standby-enabled=%s\\n' "$(systemctl is-enabled {STANDBY} 2>/dev/null)"
-printf 'standby-due=%s\\n' "$(differs {STANDBY} "$state/{STANDBY_NAME}" "$standby_static" "$standby_unit")"
-printf 'sockets=%s\\n' "$(systemctl is-active {" ".join(SOCKETS)} 2>/dev/null | tr '\\n' ' ')"
-printf 'sockets-enabled=%s\\n' "$(systemctl is-enabled {" ".join(SOCKETS)} 2>/dev/null | tr '\\n' ' ')"
+printf 'standby=%s\\nstandby-enabled=%s\\n' "$standby" "$standby_enabled"
+printf 'standby-due=%s\\n' "$(differs "$standby" "$state/{STANDBY_NAME}" "$standby_static" "$standby_unit")"
+printf 'sockets=%s\\nsockets-enabled=%s\\n' "$sockets" "$sockets_enabled"
 true
 """
 

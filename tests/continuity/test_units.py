@@ -218,7 +218,7 @@ def test_what_makes_a_restart_due(case: str, place: Service, tmp_path: Path) -> 
 def under_systemd(script: str, directory: Path) -> State:
     """What a script prints where every unit is active."""
     fake = directory / "bin/systemctl"
-    fake.write_text('#!/bin/sh\n[ "$1" = is-active ] && echo active\ntrue\n')
+    fake.write_text('#!/bin/sh\n[ "$1" = show ] && printf "ActiveState=active\\n\\nActiveState=active\\n"\ntrue\n')
     fake.chmod(0o755)
     done = subprocess.run(
         ["/bin/sh", "-c", script],
