@@ -16,6 +16,7 @@ from engine.display.render import Palette, wants_colour
 from engine.display.summary import urn_label
 from engine.display.view import View
 from engine.errors import CancelledError, ConfigurationError, DeploymentFailed, NoChangesExpectedError
+from engine.imports import Follower
 from engine.operation import Outcome
 from engine.session import Session, open_session
 from engine.steps import Options
@@ -73,10 +74,12 @@ def _preview_first(session: Session, kind: str, arguments: argparse.Namespace) -
     session.manager().key()  # a fork leaves the thread that derives it behind
     sys.stdout.flush()
     sys.stderr.flush()
+    follower = Follower()
     child = os.fork()
     if child == 0:
         code = 70
         try:
+            follower.lead()
             _once(session, kind, arguments, preview=True)
             code = 0
         except DeploymentFailed as error:
@@ -88,7 +91,9 @@ def _preview_first(session: Session, kind: str, arguments: argparse.Namespace) -
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+    follower.follow()
     status = _wait(child)
+    follower.finish()
     if status != 0:
         failed = DeploymentFailed("the preview failed")
         failed.exit_code = status
