@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pulumi
@@ -11,7 +12,7 @@ from pulumi.dynamic import Resource
 from components.probe import LiveProvider
 from phoenix.errors import PhoenixError, RemoteError
 from phoenix.remote import Connection, Transport
-from phoenix.traefik.readiness import Check, combined, failures
+from phoenix.traefik.readiness import Check, combined, failures, mending
 
 WAIT_SECONDS = 15.0
 
@@ -28,6 +29,12 @@ class ReadinessProvider(LiveProvider):
         parts = [Check(**check) for check in props["checks"]]
         done = transport.run(combined(parts), check=False)
         return list(failures(parts, done.text))
+
+    def mend(self, transport: Transport, props: Mapping[str, Any], old: Mapping[str, Any] | None) -> None:
+        """Put right what needs nobody's decision: an ACME storage that others may read."""
+        script = mending([Check(**check) for check in props["checks"]])
+        if script:
+            transport.run(script, check=False)
 
     def failure(self, props: Mapping[str, Any], problems: list[str]) -> PhoenixError:
         """Names the target and every failing check."""
@@ -65,7 +72,7 @@ class ReadinessGate(pulumi.ComponentResource):
             f"{name}-probe",
             {
                 "connection": pulumi.Output.secret(connection.to_props()),
-                "checks": [{"name": check.name, "script": check.script, "remedy": check.remedy} for check in checks],
+                "checks": [asdict(check) for check in checks],
                 "timeout": timeout,
             },
             pulumi.ResourceOptions(parent=self),

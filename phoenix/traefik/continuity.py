@@ -143,13 +143,8 @@ def socket_unit(entry_point: str) -> str:
     return dict(zip(SOCKET_ENTRY_POINTS, SOCKETS, strict=True))[entry_point]
 
 
-def service(settings: Settings, static: Mapping[str, Any]) -> Service:
-    """What the service scripts need to know of a stack.
-
-    Args:
-        settings: paths, account and means.
-        static: the static configuration.
-    """
+def service(settings: Settings) -> Service:
+    """What the service scripts need to know of a stack."""
     traefik, chosen = settings.traefik, mode(settings)
     return Service(
         static_path=traefik.static_path,
@@ -161,6 +156,4 @@ def service(settings: Settings, static: Mapping[str, Any]) -> Service:
         sockets=chosen.sockets,
         standby_static_path=standby_static_path(traefik),
         standby_unit_path=f"{traefik.unit_directory}/{STANDBY}",
-        storages=tuple(storages(static)),
-        user=traefik.user,
     )

@@ -149,10 +149,25 @@ def _storage_script(path: str, user: str) -> str:
         (
             f"if [ -e {quoted} ]; then",
             f"  mode=$(stat -c %a {quoted}); owner=$(stat -c %U {quoted})",
-            f'  [ "$mode" = 600 ] || {{ echo {quoted} has the mode "$mode", for which Traefik skips the resolver:'
-            " make it 600; exit 1; }",
+            f'  [ "$mode" = 600 ] || {{ echo {quoted} has the mode "$mode", for which Traefik skips the resolver;'
+            " it must be 600; exit 1; }",
             f'  [ "$owner" = {shlex.quote(user)} ] || {{ echo {quoted} belongs to "$owner", not to {shlex.quote(user)};'
             " exit 1; }",
+            "fi",
+        )
+    )
+
+
+def mend_script(file: NamedFile, user: str) -> str:
+    """Makes an ACME storage, which holds keys, Traefik's alone again and leaves its content; empty for all else."""
+    if file.kind != "storage":
+        return ""
+    path, account = shlex.quote(file.path), shlex.quote(user)
+    return "\n".join(
+        (
+            f"if [ -f {path} ] && ! [ -h {path} ]; then",
+            f"  chmod 0600 {path}",
+            f'  [ "$(id -u)" != 0 ] || chown {account} {path}',
             "fi",
         )
     )

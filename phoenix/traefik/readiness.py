@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from phoenix.configuration import Configuration
 from phoenix.settings import Settings, TraefikSettings
 from phoenix.traefik.install_settings import InstallSettings
-from phoenix.traefik.named_files import NamedFile, check_script, named_files
+from phoenix.traefik.named_files import NamedFile, check_script, mend_script, named_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,13 @@ class Check:
         name: what is checked, for the report.
         script: POSIX shell; exit code 0 where it holds. Its first line of output explains.
         remedy: what to do where it does not.
+        mend: what ``up`` runs before it looks, where it may put it right by itself; mostly nothing.
     """
 
     name: str
     script: str
     remedy: str
+    mend: str = ""
 
 
 def checks(settings: Settings, configuration: Configuration | None = None) -> tuple[Check, ...]:
@@ -51,11 +53,14 @@ def checks(settings: Settings, configuration: Configuration | None = None) -> tu
             check_script(root, traefik.user),
             "mount it into the container, or correct phoenix:certificateAuthority.rootFile",
         ),
-        *(
-            Check(file.where, check_script(file, traefik.user), "put it into the container, or correct its path")
-            for file in others
-        ),
+        *(_named(file, traefik.user) for file in others),
     )
+
+
+def _named(file: NamedFile, user: str) -> Check:
+    mend = mend_script(file, user)
+    remedy = "`pulumi up` does that" if mend else "put it into the container, or correct its path"
+    return Check(file.where, check_script(file, user), remedy, mend)
 
 
 def _program(traefik: TraefikSettings) -> Check:
@@ -99,6 +104,11 @@ def combined(parts: Sequence[Check]) -> str:
         lines.append(f"said=$( {{ {part.script}\n}} 2>&1 ); code=$?")
         lines.append(f'printf \'{index} %s %s\\n\' "$code" "$(printf %s "$said" | head -n 1)"')
     return "\n".join(lines)
+
+
+def mending(parts: Sequence[Check]) -> str:
+    """One script that puts right what may be; empty where nothing may."""
+    return "\n".join(part.mend for part in parts if part.mend)
 
 
 def failures(parts: Sequence[Check], output: str) -> Iterator[str]:

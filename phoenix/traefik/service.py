@@ -22,6 +22,8 @@ STANDBY_NAME = "standby"
 """Directory of the standby's copies, in the state directory."""
 
 DIGEST_VARIABLE = "PHOENIX_UNIT"
+EXPOSED = "exposed"
+"""What the record calls an ACME storage that was not Traefik's alone when it started."""
 
 ROLLBACK_SUFFIX = ".rollback"
 REFUSED_SUFFIX = ".refused"
@@ -47,8 +49,6 @@ class Service:
         standby_always: and runs all the time.
         sockets: systemd holds the ports.
         standby_static_path, standby_unit_path: the standby's files.
-        storages: Traefik's ACME storage, which must be its user's alone.
-        user: Traefik's account.
     """
 
     static_path: str
@@ -60,17 +60,15 @@ class Service:
     sockets: bool
     standby_static_path: str
     standby_unit_path: str
-    storages: tuple[str, ...] = ()
-    user: str = "root"
 
     @classmethod
     def parse(cls, props: Mapping[str, Any]) -> Service:
         """From a resource's properties."""
-        return cls(**{**props, "storages": tuple(props.get("storages") or ())})
+        return cls(**props)
 
     def to_props(self) -> dict[str, Any]:
         """Plain data that :meth:`parse` reads."""
-        return {**asdict(self), "storages": list(self.storages)}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,6 @@ class State:
         standby_due: likewise for the standby.
         sockets: how many of the socket units are active.
         sockets_enabled: how many are enabled.
-        storages: path, mode and owner of each ACME storage that is not its user's alone.
     """
 
     enabled: str = ""
@@ -97,13 +94,11 @@ class State:
     standby_due: tuple[str, ...] = ()
     sockets: int = 0
     sockets_enabled: int = 0
-    storages: tuple[tuple[str, str, str], ...] = ()
 
     @classmethod
     def parse(cls, output: str) -> State:
         """Read ``key=value`` lines; unknown ones are left out."""
-        pairs = [line.split("=", 1) for line in output.splitlines() if "=" in line]
-        values = dict(pairs)
+        values = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
         return cls(
             enabled=values.get("enabled", ""),
             active=values.get("active", ""),
@@ -114,13 +109,7 @@ class State:
             standby_due=_known(values.get("standby-due", "")),
             sockets=values.get("sockets", "").split().count("active"),
             sockets_enabled=values.get("sockets-enabled", "").split().count("enabled"),
-            storages=tuple(_storage(value) for key, value in pairs if key == "storage"),
         )
-
-
-def _storage(text: str) -> tuple[str, str, str]:
-    mode, owner, path = [*text.split(" ", 2), "", ""][:3]
-    return path, mode, owner
 
 
 def _known(text: str) -> tuple[str, ...]:
@@ -136,31 +125,19 @@ def _variables(service: Service) -> str:
         "standby_static": service.standby_static_path,
         "standby_unit": service.standby_unit_path,
     }
-    storages = "".join(f" {shlex.quote(path)}" for path in service.storages)
-    return (
-        "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
-        + f"user={shlex.quote(service.user)}\n"
-        + f'storages() {{ for one in{storages}; do "$@" "$one"; done; }}\n'
-    )
+    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
 
 
 _INSPECT = f"""
 recorded() {{ sed -n "s/^$2=//p" "$1/{RECORD_NAME}" 2>/dev/null; }}
 written() {{ sed -n 's/^Environment={DIGEST_VARIABLE}=//p' "$1" 2>/dev/null; }}
-exposed() {{ # whether a storage is there and not its user's alone; links and directories are not ours to judge
-  [ -f "$1" ] && ! [ -h "$1" ] && [ "$(stat -c '%a %u' "$1" 2>/dev/null)" != "600 $(id -u "$user" 2>/dev/null)" ]
-}}
-told() {{ if exposed "$1"; then printf 'storage=%s\\n' "$(stat -c '%a %U %n' "$1")"; fi; }}
-skipped() {{ # Traefik looks at it when it starts; what it writes later leaves mode and owner alone
-  exposed "$1" && [ "$(stat -c %Z "$1")" -le "$(stat -c %Y "$state/{RECORD_NAME}" 2>/dev/null || echo 0)" ] &&
-    printf 'storage '
-}}
 differs() {{ # of a service that is $1, with the record in $2: what it has otherwise than static file $3 and unit $4
   [ "$1" = active ] && [ -x "$2" ] || return 0
   cmp -s "$3" "$2/{RUNNING_NAME}" || printf 'static '
   [ "$(recorded "$2" unit)" = "$(written "$4")" ] || printf 'unit '
   now=$(stat -L -c %i:%s:%Y "$binary" 2>/dev/null)
   [ -z "$now" ] || [ "$(recorded "$2" binary)" = "$now" ] || printf 'binary '
+  [ -z "$(recorded "$2" {EXPOSED})" ] || printf 'storage '
 }}
 stale=no enabled= active= standby= standby_enabled= sockets= sockets_enabled=
 set -- {UNIT} {STANDBY} {" ".join(SOCKETS)}
@@ -186,8 +163,7 @@ done <<END
 $units
 END
 printf 'stale=%s\\nenabled=%s\\nactive=%s\\n' "$stale" "$enabled" "$active"
-printf 'due=%s\\n' "$(differs "$active" "$state" "$static" "$unit"; storages skipped)"
-storages told
+printf 'due=%s\\n' "$(differs "$active" "$state" "$static" "$unit")"
 printf 'standby=%s\\nstandby-enabled=%s\\n' "$standby" "$standby_enabled"
 printf 'standby-due=%s\\n' "$(differs "$standby" "$state/{STANDBY_NAME}" "$standby_static" "$standby_unit")"
 printf 'sockets=%s\\nsockets-enabled=%s\\n' "$sockets" "$sockets_enabled"
@@ -209,11 +185,6 @@ def problems(service: Service, state: State) -> Iterator[str]:
     if state.stale:
         yield f"{UNIT} or a unit beside it changed on disk, and systemd has not read it yet"
     yield from (_DUE[key] for key in state.due)
-    for path, mode, owner in state.storages:
-        yield (
-            f"{path} has mode 0{mode} and belongs to {owner}: its keys must be for {service.user} alone (0600), and "
-            "Traefik does without a storage that others may read"
-        )
     if service.sockets and state.sockets < len(SOCKETS):
         yield f"{len(SOCKETS) - state.sockets} of {' and '.join(SOCKETS)} are not active: a restart refuses connections"
     if service.sockets and state.sockets_enabled < len(SOCKETS):
@@ -233,10 +204,7 @@ _ENABLED = ("enabled", "enabled-runtime", "static", "alias")
 
 
 def prepare_script(service: Service) -> str:
-    """Have systemd read the units and start them at boot; then :func:`inspect_script`. Nothing is restarted.
-
-    After the look, an ACME storage that others may read becomes its user's alone again; its content is not touched.
-    """
+    """Have systemd read the units and start them at boot; then :func:`inspect_script`. Nothing is restarted."""
     wanted = [UNIT, *(SOCKETS if service.sockets else ()), *((STANDBY,) if service.standby_always else ())]
     unwanted = [*(() if service.sockets else SOCKETS), *(() if service.standby_always else (STANDBY,))]
     return "\n".join(
@@ -250,9 +218,6 @@ def prepare_script(service: Service) -> str:
             ),
             "set +e",
             inspect_script(service),
-            'close() { ! exposed "$1" || { chmod 0600 "$1"; [ "$(id -u)" != 0 ] || chown "$user" "$1"; }; }',
-            "storages close",
-            "true",
         )
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from phoenix.settings import Settings, TraefikSettings
 from phoenix.traefik import continuity, document, hardening
-from phoenix.traefik.service import DIGEST_VARIABLE, RECORD_NAME, RUNNING_NAME, SOCKETS, STANDBY, UNIT
+from phoenix.traefik.service import DIGEST_VARIABLE, EXPOSED, RECORD_NAME, RUNNING_NAME, SOCKETS, STANDBY, UNIT
 
 Section = tuple[str, Sequence[tuple[str, str]]]
 
@@ -165,7 +165,9 @@ def _record_script(traefik: TraefikSettings, directory: str, static_path: str) -
     binary = shlex.quote(traefik.binary)
     return (
         f"cd {shlex.quote(directory)} && cp {shlex.quote(static_path)} {RUNNING_NAME} && "
-        f'{{ echo "unit=${DIGEST_VARIABLE}"; stat -L -c "binary=%i:%s:%Y" {binary}; }} >{RECORD_NAME}'
+        f'{{ echo "unit=${DIGEST_VARIABLE}"; stat -L -c "binary=%i:%s:%Y" {binary}; '
+        'for one in acme-*.json; do [ ! -f "$one" ] || [ "$(stat -c %a:%u "$one")" = "600:$(id -u)" ] || '
+        f'echo "{EXPOSED}=$one"; done; }} >{RECORD_NAME}'
     )
 
 

@@ -182,7 +182,7 @@ def place(tmp_path: Path) -> Service:
     (tmp_path / "traefik").write_text("program")
     found = directives(text)
     run_as_systemd(found["ExecStartPre"][0], PHOENIX_UNIT=found["Environment"][0].partition("=")[2])
-    return continuity.service(chosen, static.static_config(chosen, "internal.example.test", None))
+    return continuity.service(chosen)
 
 
 def replace(path: str, text: str) -> None:
@@ -197,6 +197,16 @@ def everything(it: Service) -> None:
         replace(path, "")
 
 
+def exposed_at_start(it: Service) -> None:
+    """Traefik skips a resolver whose storage others may read, and goes on so when it is closed later."""
+    storage = Path(it.state_directory, "acme-internal.json")
+    storage.write_text("{}")
+    storage.chmod(0o644)
+    found = directives(Path(it.unit_path).read_text())
+    run_as_systemd(found["ExecStartPre"][0], PHOENIX_UNIT=found["Environment"][0].partition("=")[2])
+    storage.chmod(0o600)
+
+
 DUE: dict[str, tuple[Callable[[Service], object], tuple[str, ...]]] = {
     "nothing": (lambda _: None, ()),
     "traefik.yml": (lambda it: replace(it.static_path, "log: {level: DEBUG}\n"), ("static",)),
@@ -205,6 +215,7 @@ DUE: dict[str, tuple[Callable[[Service], object], tuple[str, ...]]] = {
     "the program": (lambda it: replace(it.binary, "program"), ("binary",)),
     "a program that is gone": (lambda it: Path(it.binary).unlink(), ()),
     "all": (everything, ("static", "unit", "binary")),
+    "an exposed storage": (exposed_at_start, ("storage",)),
 }  # fmt: skip
 
 
@@ -232,25 +243,6 @@ def under_systemd(script: str, directory: Path) -> State:
     return State.parse(done.stdout)
 
 
-def test_a_storage_others_can_read_is_seen_and_closed_but_not_touched(place: Service, tmp_path: Path) -> None:
-    storage, record = Path(place.storages[1]), Path(place.state_directory, service.RECORD_NAME)
-    storage.write_text("keys")
-    storage.chmod(0o600)
-    assert under_systemd(service.inspect_script(place), tmp_path).storages == ()
-    before = storage.stat()
-    storage.chmod(0o644)
-    os.utime(record, (0, 0))
-    state = under_systemd(service.inspect_script(place), tmp_path)
-    assert (state.storages, state.due) == (((str(storage), "644", place.user),), ()), "it was opened under Traefik"
-    assert "has mode 0644" in " ".join(service.problems(place, state))
-    os.utime(record)
-    state = under_systemd(service.prepare_script(place), tmp_path)
-    assert state.due == ("storage",), "Traefik was started with it, and skips its resolver"
-    after = storage.stat()
-    assert (after.st_mode & 0o777, after.st_mtime_ns, after.st_ino) == (0o600, before.st_mtime_ns, before.st_ino)
-    assert under_systemd(service.inspect_script(place), tmp_path).storages == ()
-
-
 def test_header_aliases_are_taken_out_where_traefik_knows_how() -> None:
     """An older Traefik does not start with a key it does not know."""
     for version, known in (("3.7.15", True), ("3.7.12", True), ("3.7.11", False), ("3.6.99", False), ("4.0.0", True)):
@@ -263,8 +255,7 @@ GOOD = State(enabled="enabled", active="active", standby="inactive", sockets=2, 
 
 
 def service_of(*sections: dict[str, Any]) -> Service:
-    chosen = settings(*sections)
-    return continuity.service(chosen, static.static_config(chosen, "internal.example.test", None))
+    return continuity.service(settings(*sections))
 
 
 PROBLEMS: dict[str, tuple[Service, State, list[str]]] = {

@@ -13,7 +13,7 @@ from phoenix import configuration
 from phoenix.remote import Transport
 from phoenix.settings import parse
 from phoenix.traefik.named_files import NamedFile, combined_script, named_files, problems
-from phoenix.traefik.readiness import checks, combined, failures
+from phoenix.traefik.readiness import checks, combined, failures, mending
 
 INVENTORY = Path(__file__).resolve().parents[2] / "stacks" / "inventory" / "local"
 CERTIFICATE = """-----BEGIN CERTIFICATE-----
@@ -102,6 +102,31 @@ def test_a_root_certificate_that_traefiks_account_cannot_read(
     root_file.chmod(0o644)
     lines = problems([file], transport.run(combined_script([file], "nobody")).text)
     assert [line for line in lines if "cannot be read" in line] == []
+
+
+def test_a_storage_others_may_read_is_closed_but_not_touched(transport: Transport, tmp_path: Path) -> None:
+    settings = parse(values(tmp_path, stateDirectory=str(tmp_path)), "s")
+    parts = checks(settings, configuration.read(INVENTORY, settings)[1])
+    storage = tmp_path / "acme-internal.json"
+    storage.write_text("keys")
+    storage.chmod(0o644)
+    (tmp_path / "acme-external.json").symlink_to(storage)
+    before = storage.stat()
+
+    def seen() -> str:
+        name = "certificatesResolvers.internal-resolver.acme.storage"
+        return found(list(failures(parts, transport.run(combined(parts)).text)), name)
+
+    assert f"{storage} has the mode 644" in seen()
+    assert "`pulumi up` does that" in seen()
+    transport.run(mending(parts))
+    assert seen() == ""
+    after = storage.stat()
+    assert (after.st_mode & 0o777, after.st_mtime_ns, after.st_ino) == (0o600, before.st_mtime_ns, before.st_ino)
+    storage.chmod(0o644)
+    (only,) = [part for part in parts if part.mend and "external" in part.name]
+    transport.run(mending([only]))
+    assert storage.stat().st_mode & 0o777 == 0o644, "a link is not followed"
 
 
 def test_every_file_that_a_configuration_names() -> None:
