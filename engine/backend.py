@@ -19,6 +19,7 @@ import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ class Backend:
         self._ready()
         store = StackStore(self, project, name)
         if store.exists():
-            raise EngineError(f"stack '{name}' already exists")
+            raise EngineError(f"stack '{store.full_name}' already exists")
         store.write_deployment(None)
         return store
 
@@ -186,6 +187,11 @@ class StackStore:
         if version != 3 or document.get("features"):
             raise UnsupportedError(f"{self.file}: checkpoint version {version} {document.get('features') or ''}")
         return latest  # type: ignore[no-any-return]
+
+    def updated(self) -> str:
+        """Return when the state was last written."""
+        time_ = ((self.read_deployment() or {}).get("manifest") or {}).get("time")
+        return time_ or datetime.fromtimestamp(self.file.stat().st_mtime, UTC).isoformat().replace("+00:00", "Z")
 
     def salt(self) -> str:
         """Return the salt of the state's secrets, or an empty string."""

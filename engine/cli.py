@@ -8,14 +8,14 @@ import os
 import sys
 from typing import Any, Final, NoReturn
 
-from engine.errors import CancelledError, ConfigurationError, DeploymentFailed, EngineError
+from engine.errors import CancelledError, DeploymentFailed, EngineError
 
 
 class _Parser(argparse.ArgumentParser):
     """Refuses what it does not know in one sentence, and never guesses abbreviations."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"{self.prog}: {message}: see `{self.prog} --help`, or use the official CLI")
+        raise EngineError(f"{self.prog}: {message}: see `{self.prog} --help`, or use the official CLI")
 
 
 _Option = tuple[tuple[str, ...], dict[str, Any]]
@@ -80,7 +80,7 @@ _COMMANDS: Final[dict[str, tuple[str, str, tuple[_Option, ...]]]] = {
         "run:operate",
         (*_OPERATION, *_CHANGING, _flag("--clear-pending-creates", text="forget interrupted creations")),
     ),
-    "cancel": ("Remove the locks a stack's other processes hold", "stack_command:cancel", (_NAME,)),
+    "cancel": ("Remove the locks a stack's other processes hold", "stack_command:cancel", (_NAME, _YES)),
     "login": (
         "Choose the backend: login file://<directory>",
         "stack_command:log_in",

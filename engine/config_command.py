@@ -89,7 +89,7 @@ def set_value(arguments: argparse.Namespace) -> None:
     if arguments.secret:
         value = {"secure": session.manager().encrypt_text(text)}
     elif not arguments.plaintext and _looks_secret(key, text):
-        raise ConfigurationError(
+        raise EngineError(
             f"config value for '{key}' looks like a secret; rerun with --secret to encrypt it, or --plaintext "
             "if you meant to store in plaintext"
         )

@@ -58,14 +58,22 @@ def defer_sdk_imports() -> None:
         # Generated modules compare versions when they are imported.
         defer("grpc", __version__="0", __path__=found.submodule_search_locations, aio=aio)
         defer("grpc._utilities", first_version_is_lower=lambda _mine, _generated: False)
-    defer("opentelemetry.sdk.trace", TracerProvider=object)
+    # Imported by name, so asked for a __path__ too.
+    defer("opentelemetry.sdk.trace", TracerProvider=object, __path__=[])
+    defer("opentelemetry.propagate")
+    defer("opentelemetry.trace")
     defer("pulumi.automation")
 
 
 def forget_placeholders() -> None:
     """Let every further access load the real modules: the SDK is imported."""
-    placeholders = (("grpc", "__version__"), ("grpc.aio", "Server"), ("opentelemetry.sdk.trace", "TracerProvider"))
-    for name, attribute in placeholders:
+    placeholders = {
+        "grpc": ("__version__",),
+        "grpc.aio": ("Server",),
+        "opentelemetry.sdk.trace": ("TracerProvider", "__path__"),
+    }
+    for name, attributes in placeholders.items():
         module = sys.modules.get(name)
         if isinstance(module, Deferred):
-            module.__dict__.pop(attribute, None)
+            for attribute in attributes:
+                module.__dict__.pop(attribute, None)

@@ -392,6 +392,11 @@ class Deployment:
             self.manager.change(resource)
         self.steps.outputs(resource, before)
 
+    def register_stack_outputs(self, urn: str, outputs: Properties | None) -> None:
+        """Record the stack's outputs, or keep those it has."""
+        if urn in self.news:
+            self.register_outputs(urn, self.news[urn].outputs if outputs is None else outputs)
+
     def reference(self, urn: str, request: Any, inputs: Properties, outputs: Properties) -> Resource:
         """Record a stack reference with the outputs read."""
         names = sorted(name for name, value in outputs.items() if contains_secret(value))

@@ -23,6 +23,7 @@ class PreludeEvent(Event):
     """The operation begins; ``config`` has its secrets masked."""
 
     config: dict[str, str]
+    stack_urn: str
 
 
 @dataclass(slots=True)

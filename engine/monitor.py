@@ -25,16 +25,17 @@ class Monitor:
 
     Args:
         deployment: the operation.
-        stack_outputs: returns the outputs of another stack by its name.
+        other_stack: returns the outputs of another stack by its name.
         stack_urn: the URN of the stack at hand.
     """
 
-    def __init__(self, deployment: Deployment, stack_outputs: Callable[[str], Properties], stack_urn: str) -> None:
+    def __init__(self, deployment: Deployment, other_stack: Callable[[str], Properties], stack_urn: str) -> None:
         self._deployment = deployment
         self._messages = Messages()
-        self._stack_outputs = stack_outputs
+        self._other_stack = other_stack
         self._aliases: dict[str, list[str]] = {}
         self._stack_urn = stack_urn
+        self.stack_outputs: Properties = {}
 
     def GetDeploymentInfo(self, _request: Any) -> Any:  # noqa: N802
         """Tell what this engine can do."""
@@ -68,9 +69,12 @@ class Monitor:
         )
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
-        """Record a component's outputs."""
+        """Record a component's outputs; the stack's are recorded when the program has ended well."""
         with self._refusing(request.urn):
-            self._deployment.register_outputs(request.urn, from_struct(request.outputs))
+            if request.urn == self._stack_urn:
+                self.stack_outputs = from_struct(request.outputs)
+            else:
+                self._deployment.register_outputs(request.urn, from_struct(request.outputs))
         return self._messages.empty()
 
     def ReadResource(self, request: Any) -> Any:  # noqa: N802
@@ -79,7 +83,7 @@ class Monitor:
         with self._refusing(urn):
             if request.type != STACK_REFERENCE:
                 raise UnsupportedError(f"reading the existing resource {request.name} ({request.type})")
-            outputs = self._stack_outputs(request.id)
+            outputs = self._other_stack(request.id)
             resource = self._deployment.reference(urn, request, from_struct(request.properties), outputs)
         return self._messages.resource.ReadResourceResponse(
             urn=urn, id=resource.id, properties=self._struct(resource.outputs)

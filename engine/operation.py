@@ -69,9 +69,9 @@ def run(
     if not options.preview:
         manager.key()  # a wrong passphrase is told before anything is begun
     config = session.config()
-    events(PreludeEvent({key: setting.shown() for key, setting in config.items()}))
     project, stack = session.project.name, session.store.name
     stack_urn = make_urn(stack, project, "", STACK_TYPE, f"{project}-{stack}")
+    events(PreludeEvent({key: setting.shown() for key, setting in config.items()}, stack_urn))
 
     def warn(text: str) -> None:
         events(DiagnosticEvent("warning", text + "\n", stack_urn))
@@ -129,7 +129,7 @@ def run(
 
 def _work(session: Session, kind: str, deployment: Deployment, stack_urn: str) -> None:
     options = deployment.options
-    if not _check_targets(deployment, kind):
+    if kind != "update" and not _found_targets(deployment):
         return
     if options.refresh or kind == "refresh":
         refresh.refresh(deployment, alone=kind == "refresh")
@@ -156,21 +156,23 @@ def _work(session: Session, kind: str, deployment: Deployment, stack_urn: str) -
         if error:
             deployment.steps.say("error", error)
         deployment.control.stop.set()
-        return
-    if not deployment.steps.failed and not deployment.control.stop.is_set():
+    good = _found_targets(deployment) and not (deployment.steps.failed or deployment.control.stop.is_set())
+    # Outputs of a program that failed are not all of them: those recorded before stay.
+    deployment.register_stack_outputs(stack_urn, monitor.stack_outputs if good else None)
+    if good:
         deletion.delete(deployment, everything=False)
 
 
-def _check_targets(deployment: Deployment, kind: str) -> bool:
-    """Tell whether all targets exist; an update may yet make those that do not."""
-    missing = [urn for urn in deployment.targets.literals if urn not in deployment.olds]
-    if kind == "update" or not missing:
-        return True
+def _found_targets(deployment: Deployment) -> bool:
+    """Tell whether all targets are in the state, or the program has made them."""
+    known = deployment.olds.keys() | deployment.registered
+    missing = [urn for urn in deployment.targets.literals if urn not in known]
     for urn in missing:
         hint = "" if "$" in urn else " Did you forget to escape $ in your shell?"
         deployment.steps.say("error", f"Target '{urn}' could not be found in the stack.{hint}")
-    deployment.control.stop.set()
-    return False
+    if missing:
+        deployment.control.stop.set()
+    return not missing
 
 
 def _other_stack(session: Session, name: str) -> Properties:

@@ -16,7 +16,6 @@ from engine.display.render import Palette, wants_colour
 from engine.display.summary import urn_label
 from engine.display.view import View
 from engine.errors import CancelledError, ConfigurationError, DeploymentFailed, NoChangesExpectedError
-from engine.imports import Follower
 from engine.operation import Outcome
 from engine.session import Session, open_session
 from engine.steps import Options
@@ -49,10 +48,11 @@ def operate(arguments: argparse.Namespace) -> None:
     skip_preview = arguments.skip_preview or bool(os.environ.get("PULUMI_SKIP_PREVIEW"))
     if not yes and (getattr(arguments, "non_interactive", False) or not sys.stdin.isatty()):
         raise ConfigurationError(
-            "--yes or --skip-preview must be passed in to proceed when running in non-interactive mode"
+            "--yes or --skip-preview or --preview-only must be passed in to proceed when running in "
+            "non-interactive mode"
         )
     with session.store.locked(_warn):
-        if not skip_preview and not arguments.json:
+        if not skip_preview:
             _preview_first(session, kind, arguments)
             if not yes:
                 _ask(session, kind, arguments)
@@ -74,12 +74,10 @@ def _preview_first(session: Session, kind: str, arguments: argparse.Namespace) -
     session.manager().key()  # a fork leaves the thread that derives it behind
     sys.stdout.flush()
     sys.stderr.flush()
-    follower = Follower()
     child = os.fork()
     if child == 0:
         code = 70
         try:
-            follower.lead()
             _once(session, kind, arguments, preview=True)
             code = 0
         except DeploymentFailed as error:
@@ -91,9 +89,7 @@ def _preview_first(session: Session, kind: str, arguments: argparse.Namespace) -
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-    follower.follow()
     status = _wait(child)
-    follower.finish()
     if status != 0:
         failed = DeploymentFailed("the preview failed")
         failed.exit_code = status
@@ -175,6 +171,7 @@ def _display(session: Session, kind: str, arguments: argparse.Namespace, *, prev
     return chosen(
         out,
         palette,
+        doing=title.lower(),
         preview=preview,
         show_secrets=arguments.show_secrets,
         suppress_outputs=arguments.suppress_outputs,
@@ -185,11 +182,12 @@ def _display(session: Session, kind: str, arguments: argparse.Namespace, *, prev
 def _expect(session: Session, arguments: argparse.Namespace, outcome: Outcome) -> None:
     if arguments.expect_no_changes and outcome.changed:
         named = "".join(f"\n  {kind} {urn_label(urn)}" for kind, urn in session.changed_urns)
-        raise NoChangesExpectedError(f"no changes were expected but changes were proposed:{named}")
+        what = "preview" if arguments.command == "preview" else arguments.command.replace("up", "update")
+        raise NoChangesExpectedError(f"no changes were expected for {what} but changes were proposed:{named}")
 
 
 def _after_destroy(session: Session, arguments: argparse.Namespace) -> None:
-    if not arguments.json:
+    if not arguments.json and not arguments.target:
         print(  # noqa: T201
             f"The resources in the stack have been deleted, but the history and configuration associated with the "
             f"stack are still maintained. \nIf you want to remove the stack completely, run `pulumi stack rm "

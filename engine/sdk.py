@@ -147,7 +147,6 @@ def _user_traceback(error: Exception, program: Path) -> str:
     """Format an exception from the first frame of the user's own code on."""
     frames = traceback.extract_tb(error.__traceback__)
     root = str(program if program.is_dir() else program.parent)
-    first = next((n for n, frame in enumerate(frames) if frame.filename.startswith(root)), 0)
-    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames[first:])]
-    lines += traceback.format_exception_only(error)
-    return "".join(lines).strip()
+    first = next((n for n, frame in enumerate(frames) if frame.filename.startswith(root)), len(frames))
+    lines = ["Traceback (most recent call last):\n"] if frames[first:] else []
+    return "".join([*lines, *traceback.format_list(frames[first:]), *traceback.format_exception_only(error)]).strip()

@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.backend import Backend, StackStore, parse_url, resolve_url, selected_stack
 from engine.checkpoint import Snapshot, verify
 from engine.configuration import Setting, StackSettings, effective
-from engine.errors import SecretsError, StackNotFoundError
+from engine.errors import EngineError, SecretsError
 from engine.journal import recover, settle
 from engine.project import Project, check_stack_name, find_project
 from engine.secrets import SecretsManager, read_passphrase
@@ -98,11 +98,12 @@ def open_session(arguments: argparse.Namespace) -> Session:
     """Open the stack a command line names, or the selected one.
 
     Raises:
-        StackNotFoundError: there is no such stack, or none is selected.
+        StackNotFoundError: there is no such stack.
+        EngineError: none is selected.
     """
     project = find_project(Path.cwd())
     backend = open_backend(project)
     name = named_stack(arguments) or os.environ.get("PULUMI_STACK") or selected_stack(project, backend.url)
     if not name:
-        raise StackNotFoundError("no stack selected; please use `pulumi stack select` to choose one, or give --stack")
+        raise EngineError("no stack selected; please use `pulumi stack select` or `pulumi stack init` to choose one")
     return Session(project, backend.stack(project.name, check_stack_name(name)))

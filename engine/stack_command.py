@@ -7,12 +7,13 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from engine import VERSION
 from engine.backend import Backend, login, parse_url, select_stack, selected_stack, username, write_atomically
-from engine.checkpoint import STACK_TYPE, deployment_from_json, deployment_to_json, verify
+from engine.checkpoint import STACK_TYPE, Resource, deployment_from_json, deployment_to_json, verify
 from engine.errors import CancelledError, ConfigurationError, EngineError, StackNotFoundError, UnsupportedError
 from engine.project import Project, find_project
 from engine.session import Session, named_stack, open_backend, open_session
@@ -58,7 +59,7 @@ def version(_arguments: argparse.Namespace) -> None:
 def _here(arguments: argparse.Namespace) -> tuple[Project, Backend, str]:
     name = named_stack(arguments)
     if not name:
-        raise ConfigurationError(f"{arguments.command} needs a name")
+        raise StackNotFoundError("no stack selected; specify a stack name with --stack")
     project = find_project(Path.cwd())
     return project, open_backend(project), name
 
@@ -72,7 +73,7 @@ def _make(project: Project, backend: Backend, name: str, arguments: argparse.Nam
     except EngineError:
         session.store.remove()
         raise
-    say(f"Created stack '{name}'")
+    print(f"Created stack '{name}'", file=sys.stderr)  # noqa: T201
 
 
 def init(arguments: argparse.Namespace) -> None:
@@ -102,13 +103,9 @@ def ls(arguments: argparse.Namespace) -> None:
     current = selected_stack(project, backend.url)
     listed: list[dict[str, Any]] = []
     for name in backend.list(project.name):
-        deployment = backend.stack(project.name, name).read_deployment() or {}
-        updated = (deployment.get("manifest") or {}).get("time")
-        entry: dict[str, Any] = {"name": name, "current": name == current}
-        entry |= {"lastUpdate": updated} if updated else {}
-        entry["updateInProgress"] = False
-        entry |= {"resourceCount": len(deployment.get("resources") or [])} if updated else {}
-        listed.append(entry)
+        store = backend.stack(project.name, name)
+        count = len((store.read_deployment() or {}).get("resources") or [])
+        listed.append({"name": name, "current": name == current, "lastUpdate": store.updated(), "resourceCount": count})
     if arguments.json:
         say(json.dumps(listed, indent=2))
         return
@@ -116,8 +113,7 @@ def ls(arguments: argparse.Namespace) -> None:
     say(f"{'NAME':<{width}}  {'LAST UPDATE':<20}  RESOURCE COUNT")
     for entry in listed:
         shown = entry["name"] + ("*" if entry["current"] else "")
-        updated = entry.get("lastUpdate", "n/a")[:19]
-        say(f"{shown:<{width}}  {updated:<20}  {entry.get('resourceCount', 'n/a')}")
+        say(f"{shown:<{width}}  {entry['lastUpdate'][:19]:<20}  {entry['resourceCount']}")
 
 
 def rm(arguments: argparse.Namespace) -> None:
@@ -131,7 +127,7 @@ def rm(arguments: argparse.Namespace) -> None:
         )
     if not arguments.yes:
         if getattr(arguments, "non_interactive", False) or not sys.stdin.isatty():
-            raise ConfigurationError("in non-interactive mode the confirmation must be given with --yes")
+            raise EngineError("non-interactive mode requires --yes flag")
         say(f"This will permanently remove the '{store.name}' stack!")
         if input(f"Please confirm that this is what you'd like to do by typing `{store.name}`: ") != store.name:
             raise CancelledError("confirmation declined")
@@ -187,17 +183,28 @@ def show(arguments: argparse.Namespace) -> None:
     if arguments.show_name:
         say(session.store.name)
         return
-    deployment = session.store.read_deployment() or {}
-    resources = deployment.get("resources") or []
     say(f"Current stack is {session.store.name}:")
     say(f"    Managed by {os.uname().nodename}")
-    say(f"    Last updated: {(deployment.get('manifest') or {}).get('time', 'never')}")
-    say(f"Current stack resources ({len(resources)}):")
-    for resource in resources:
-        say(f"    {resource['type']}  {resource['urn'].split('::', 3)[-1]}")
+    say(f"    Last updated: {session.store.updated()}")
+    rows = list(_tree(session.snapshot().resources, "", ""))
+    say(f"Current stack resources ({len(rows)}):")
+    width = max((len(kind) for kind, _ in rows), default=0)
+    for kind, name in [("TYPE", "NAME"), *rows] if rows else [("No resources currently in this stack", "")]:
+        say(f"    {kind:<{width}}  {name}".rstrip())
     say()
     visible = reveal if arguments.show_secrets else mask
-    _table({key: visible(value) for key, value in sorted(_outputs(session).items())})
+    if outputs := {key: visible(value) for key, value in sorted(_outputs(session).items())}:
+        _table(outputs)
+
+
+def _tree(resources: list[Resource], parent: str, indent: str) -> Iterator[tuple[str, str]]:
+    below = [item for item in resources if item.parent == parent and not item.delete]
+    if not parent:
+        below.sort(key=lambda item: item.is_provider)
+    for item in below:
+        last = item is below[-1]
+        yield indent + ("" if not parent else "└─ " if last else "├─ ") + item.type, item.name
+        yield from _tree(resources, item.urn, indent + ("" if not parent else "   " if last else "│  "))
 
 
 def export(arguments: argparse.Namespace) -> None:

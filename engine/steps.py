@@ -274,9 +274,9 @@ class Steps:
         def action(provider: Provider, context: Context) -> tuple[str, Properties]:
             return old.id, provider.update(context, old.id, old.inputs, old.outputs, new.inputs)
 
+        new.id, new.outputs, new.other, new.import_id = old.id, old.outputs, old.other, old.import_id
+        new.created, new.modified = old.created, now()
         with self._step(StepEvent("pre", "update", new.urn, old, new, diff)):
-            new.id, new.outputs, new.other, new.import_id = old.id, old.outputs, old.other, old.import_id
-            new.created, new.modified = old.created, now()
             carry_ciphertexts(new.inputs, old.inputs)
             token, failure = self._apply("update", new, action)
             carry_ciphertexts(new.outputs, old.outputs)

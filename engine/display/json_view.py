@@ -26,7 +26,6 @@ class Digest(View):
         self._steps: list[dict[str, Any]] = []
         self._diagnostics: list[dict[str, Any]] = []
         self._config: dict[str, str] = {}
-        self._by_urn: dict[str, dict[str, Any]] = {}
 
     def _secret(self, secret: Secret) -> Any:
         return to_json(secret.value, self._secret) if self._show_secrets else "[secret]"
@@ -41,46 +40,36 @@ class Digest(View):
             entry = {"urn": event.urn, "message": event.message, "severity": event.severity}
             self._diagnostics.append({key: value for key, value in entry.items() if value})
 
-    def outputs_event(self, event: OutputsEvent) -> None:
-        """Take a component's outputs."""
-        step = self._by_urn.get(event.resource.urn)
-        if step is not None and "newState" in step:
-            step["newState"] = resource_to_json(event.resource, self._secret)
-
     def step(self, event: StepEvent) -> None:
-        """Collect a step."""
-        resource = event.resource
-        if resource.is_default_provider or event.operation in ("create-replacement", "delete-replaced"):
+        """Collect a step, with the states as they are before it is made."""
+        resource, old, new = event.resource, event.old, event.new
+        if event.phase != "pre" or resource.is_default_provider:
             return
-        if event.operation == "refresh" and event.phase == "pre":
-            return
-        old, new = event.old, event.new
         protection_changed = old is not None and new is not None and old.protect != new.protect
-        if event.operation == "same" and not (self._show_sames or is_stack(event.urn) or protection_changed):
+        if event.operation in ("create-replacement", "delete-replaced") or (
+            event.operation == "same" and not (self._show_sames or is_stack(event.urn) or protection_changed)
+        ):
             return
-        step = self._by_urn.get(event.urn)
-        if event.phase == "pre" or step is None:
-            step = {"op": event.operation, "urn": event.urn}
-            if resource.provider:
-                step["provider"] = resource.provider
-            self._steps.append(step)
-            self._by_urn[event.urn] = step
+        step: dict[str, Any] = {"op": event.operation, "urn": event.urn}
+        if resource.provider:
+            step["provider"] = resource.provider
         if old is not None:
             step["oldState"] = resource_to_json(old, self._secret)
         if new is not None:
-            step["newState"] = resource_to_json(new, self._secret)
+            unmade = {"create": ("id", "outputs", "created", "modified"), "same": ("id", "outputs"),
+                      "update": ("id", "outputs")}.get(event.operation, ())  # fmt: skip
+            state = resource_to_json(new, self._secret)
+            step["newState"] = {key: value for key, value in state.items() if key not in unmade}
         if event.diff is not None:
-            reasons = sorted({*event.diff.changed_keys, *event.diff.replace_keys})
-            if reasons:
-                step["diffReasons"] = reasons
-            if event.diff.replace_keys:
-                step["replaceReasons"] = event.diff.replace_keys
+            reasons = (("diffReasons", event.diff.changed_keys), ("replaceReasons", event.diff.replace_keys))
+            step |= {name: keys for name, keys in reasons if keys}
         step["detailedDiff"] = _detailed(event)
+        self._steps.append(step)
 
     def finish(self, event: SummaryEvent) -> None:
         """Print the document."""
         document = {
-            "config": self._config,
+            **({"config": self._config} if self._config else {}),
             "steps": self._steps,
             **({"diagnostics": self._diagnostics} if self._diagnostics else {}),
             "duration": int(event.seconds * 1e9),
@@ -106,7 +95,7 @@ class EventLog(View):
     def _emit(self, kind: str, body: dict[str, Any]) -> None:
         self._sequence += 1
         line = {"sequence": self._sequence, "timestamp": int(time.time()), kind: body}
-        print(json.dumps(line, ensure_ascii=False), file=self._out, flush=True)
+        print(json.dumps(line, ensure_ascii=False, separators=(",", ":")), file=self._out, flush=True)
 
     def begin(self, event: PreludeEvent) -> None:
         """Write the configuration."""

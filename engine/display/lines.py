@@ -8,7 +8,7 @@ from engine.display import summary
 from engine.display.render import MARKS, Palette, Renderer, changed_keys
 from engine.display.view import View
 from engine.events import DiagnosticEvent, OutputsEvent, PreludeEvent, StepEvent, SummaryEvent
-from engine.values import Properties
+from engine.values import UNKNOWN, Properties, opened
 
 _DOING: Final = {
     "create": ("create", "creating", "created"),
@@ -18,7 +18,7 @@ _DOING: Final = {
     "create-replacement": ("create replacement", "creating replacement", "created replacement"),
     "delete-replaced": ("delete original", "deleting original", "deleted original"),
     "read": ("read", "reading", "read"),
-    "refresh": ("refresh", "refreshing", "refreshed"),
+    "refresh": ("refreshing", "refreshing", "refreshed"),
     "same": ("", "", ""),
 }
 
@@ -41,6 +41,7 @@ class Display(View):
         out: TextIO,
         palette: Palette,
         *,
+        doing: str,
         preview: bool,
         show_secrets: bool = False,
         suppress_outputs: bool = False,
@@ -49,6 +50,7 @@ class Display(View):
         super().__init__()
         self.out = out
         self.palette = palette
+        self.doing = doing
         self.preview = preview
         self.renderer = Renderer(palette, show_secrets=show_secrets)
         self.suppress_outputs = suppress_outputs
@@ -63,10 +65,13 @@ class Display(View):
         with self._lock:
             if isinstance(event, DiagnosticEvent) and not event.ephemeral:
                 self.diagnostics.append(event)
+            elif isinstance(event, PreludeEvent):
+                self.stack_urn = event.stack_urn
             elif isinstance(event, StepEvent) and summary.is_stack(event.urn):
-                self.stack_urn = event.urn
+                if event.result and event.new is not None and not self.preview:  # a refresh shows them all
+                    self.old_outputs = self.outputs = event.new.outputs
             elif isinstance(event, OutputsEvent) and summary.is_stack(event.resource.urn):
-                self.stack_urn, self.outputs = event.resource.urn, event.resource.outputs
+                self.outputs = event.resource.outputs
                 self.old_outputs = event.old.outputs if event.old is not None else None
             super().__call__(event)
 
@@ -78,12 +83,22 @@ class Display(View):
         """Write the end."""
         lines = summary.diagnostics(self.diagnostics, self.palette, self.stack_urn)
         if not self.suppress_outputs and not (event.failed and self.preview):
-            shown = summary.outputs(self.renderer, self.old_outputs, self.outputs, unchanged=not self.preview)
+            shown = self.shown_outputs()
             lines += [*shown, ""] if shown else []
         lines += summary.counts(event.changes, self.palette, preview=event.preview)
+        errored = {item.urn for item in self.diagnostics if item.severity == "error"}
+        lines += [f"    {len(errored)} errored"] if errored else []
         if not event.preview:
             lines += ["", f"{self.palette('headline', 'Duration:')} {summary.duration(event.seconds)}"]
-        self.write(*lines, "")
+        self.write(*lines)
+
+    def shown_outputs(self) -> list[str]:
+        """Return the stack's outputs; in a preview those that change, as far as that is known."""
+        old, new = self.old_outputs, self.outputs
+        if self.preview and old is not None:
+            new = {key: value for key, value in new.items() if opened(value) is not UNKNOWN}
+            old = {key: value for key, value in old.items() if key in new or key not in self.outputs}
+        return summary.outputs(self.renderer, old, new, unchanged=not self.preview)
 
 
 class LinesDisplay(Display):
@@ -91,7 +106,7 @@ class LinesDisplay(Display):
 
     def begin(self, event: PreludeEvent) -> None:
         """Announce."""
-        self.write("", f"@ {'previewing update' if self.preview else 'updating'}....")
+        self.write("", f"@ {self.doing}....")
 
     def step(self, event: StepEvent) -> None:
         """Write a line for what is worth one."""
@@ -99,10 +114,7 @@ class LinesDisplay(Display):
         if (
             event.resource.is_default_provider
             or (operation == "same" and not self.show_sames)
-            or (operation == "refresh" and pre)
-            or (operation in ("create-replacement", "delete-replaced") and self.preview)
             or (self.preview and not pre and operation != "refresh")
-            or (operation == "replace" and pre and not self.preview)
         ):
             return
         kind, name = summary.urn_type_name(event.urn)
@@ -120,6 +132,7 @@ class LinesDisplay(Display):
         """Write the end."""
         self.write()
         super().finish(event)
+        self.write()
 
 
 class DiffDisplay(Display):
@@ -161,7 +174,7 @@ class DiffDisplay(Display):
         """Write the end; outputs are part of the diff."""
         shown: list[str] = []
         if not self.suppress_outputs and not event.failed:
-            shown = summary.outputs(self.renderer, self.old_outputs, self.outputs, unchanged=not self.preview)
+            shown = self.shown_outputs()
         if shown:
             self.write("    --outputs:--", *shown[1:])
         self.suppress_outputs = True

@@ -200,7 +200,7 @@ def _equal(left: Any, right: Any) -> bool:
 
 def changed_keys(event: StepEvent) -> str:
     """Write what an update or replacement changes at the top: `` [diff: ~a,+b,-c]``, or nothing."""
-    if event.old is None or event.new is None or event.operation not in ("update", "replace"):
+    if event.old is None or event.new is None or event.operation not in ("update", "replace", "create-replacement"):
         return ""
     old, new = event.old.inputs, event.new.inputs
     parts = [

@@ -111,8 +111,7 @@ class TreeDisplay(Display):
         if not final:
             running = sum(1 for row in self._rows.values() if row.phase == "pre")
             glyph = _SPINNER[int(time.monotonic() / INTERVAL) % len(_SPINNER)]
-            verb = "previewing" if self.preview else "updating"
-            lines.append(f"@ {verb} {glyph}" + (f" {running} running" if running else ""))
+            lines.append(f"@ {self.doing} {glyph}" + (f" {running} running" if running else ""))
         text = "".join((line if final else _cut(line, width)) + "\x1b[K\n" for line in lines)
         back = f"\x1b[{self._drawn}A\r" if self._drawn else ""
         self.out.write(back + "\x1b[J" + text if len(lines) < self._drawn else back + text)

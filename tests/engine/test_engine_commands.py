@@ -25,7 +25,7 @@ TWO = 'a = File("a", "one")\nb = File("b", a.length.apply(lambda n: f"{n} bytes"
 
 def test_life_of_a_stack(workspace: Make) -> None:
     space = workspace(TWO)
-    assert "Created stack 'dev'" in space.run("stack", "init", "dev").stdout
+    assert "Created stack 'dev'" in space.run("stack", "init", "dev").stderr
     preview = space.run("preview")
     assert " +  pulumi-python:dynamic:Resource a create" in preview.stdout
     assert "length: [unknown]" in preview.stdout
@@ -41,7 +41,7 @@ def test_life_of_a_stack(workspace: Make) -> None:
 
     space.program(TWO.replace('"one"', '"three"'))
     refused = space.run("preview", "--expect-no-changes", code=7)
-    assert "no changes were expected but changes were proposed" in refused.stderr
+    assert "no changes were expected for preview but changes were proposed" in refused.stderr
     assert "update pulumi-python:dynamic:Resource (a)" in refused.stderr
     diff = space.run("preview", "--diff", "--color", "never").stdout
     assert '~ content: "one" => "three"' in diff
@@ -59,7 +59,7 @@ def test_life_of_a_stack(workspace: Make) -> None:
     assert "- 3 deleted" in space.run("destroy", "--yes").stdout
     assert space.files == {}
     space.run("stack", "rm", "--yes")
-    assert space.run("preview", code=6).stderr.startswith("error: no stack selected")
+    assert space.run("preview", code=1).stderr.startswith("error: no stack selected")
 
 
 def test_drift_is_seen_and_explained_in_a_plain_preview(workspace: Make) -> None:
@@ -107,6 +107,16 @@ def test_an_exception_shows_the_users_frames_only(workspace: Make) -> None:
     assert "KeyError: 'key'" in done.stdout
     assert "runpy" not in done.stdout
     assert "engine/sdk.py" not in done.stdout
+
+
+def test_outputs_survive_a_program_that_fails(workspace: Make) -> None:
+    space = workspace(TWO)
+    space.run("stack", "init", "dev")
+    space.run("up", "--yes", "--skip-preview")
+    for broken in (TWO + 'raise Exception("boom")\n', TWO.replace('"one"', '"broken"')):
+        space.program(broken)
+        space.run("up", "--yes", "--skip-preview", code=1)
+        assert space.json("stack", "output", "--json") == {"length": 7}
 
 
 def test_configuration(workspace: Make) -> None:
@@ -167,7 +177,7 @@ def test_json_of_a_preview_and_events_of_an_update(workspace: Make) -> None:
     assert {step["op"] for step in preview["steps"]} == {"create"}
     assert "gAS" not in json.dumps(preview), "a pickled provider is a secret"
     log = space.directory / "events.jsonl"
-    lines = space.run("up", "--yes", "--json", "--event-log", str(log)).stdout.splitlines()
+    lines = space.run("up", "--yes", "--skip-preview", "--json", "--event-log", str(log)).stdout.splitlines()
     events = [json.loads(line) for line in lines]
     assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
     assert "preludeEvent" in events[0]
@@ -382,17 +392,17 @@ def test_live_tree_on_a_terminal(workspace: Make) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (("up",), 2, "--yes or --skip-preview must be passed"),
-        (("up", "--yes", "--policy-pack", "p"), 2, "use the official CLI"),
-        (("preview", "--plan", "p"), 2, "use the official CLI"),
-        (("watch",), 2, "use the official CLI"),
+        (("up",), 2, "--yes or --skip-preview or --preview-only must be passed"),
+        (("up", "--yes", "--policy-pack", "p"), 1, "use the official CLI"),
+        (("preview", "--plan", "p"), 1, "use the official CLI"),
+        (("watch",), 1, "use the official CLI"),
         (("login", "https://app.pulumi.com"), 2, "the backend https://app.pulumi.com is not supported"),
         (("stack", "init", "a/b/c/d e"), 2, "invalid stack name"),
         (("stack", "init", "x", "--secrets-provider", "awskms://k"), 2, "use the official CLI"),
         (("stack", "select", "nothere"), 6, "no stack named 'nothere' found"),
         (("config", "get", "nothere", "--stack", "dev"), 6, "no stack named 'dev' found"),
         (("--cwd", "/nowhere", "preview"), 1, "/nowhere"),
-        (("preview", "--parallel", "many"), 2, "invalid int value"),
+        (("preview", "--parallel", "many"), 1, "invalid int value"),
     ],
 )
 def test_refusals(workspace: Make, arguments: tuple[str, ...], code: int, told: str) -> None:

@@ -98,6 +98,11 @@ def test_deferred_modules_load_when_they_are_used() -> None:
         "from engine import sdk; sdk.load()\n"
         "import sys; before = 'grpc._cython.cygrpc' in sys.modules\n"
         "import grpc, grpc.aio, pulumi\n"
+        "from opentelemetry import propagate, trace\n"
+        "from opentelemetry.sdk.trace.export import SpanExporter\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "assert trace.get_tracer('x') and propagate.extract({}) is not None\n"
+        "assert TracerProvider.__module__ == 'opentelemetry.sdk.trace'\n"
         "print(before, grpc.StatusCode.OK, grpc.aio.Server.__module__, grpc.__version__,"
         " pulumi.automation.LocalWorkspace.__name__)"
     )
