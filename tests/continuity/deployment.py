@@ -101,7 +101,9 @@ class Deployment:
         return self.pulumi("preview", "--stack", "local", "--expect-no-changes", check=False).returncode == 0
 
     def main_pid(self, unit: str = "traefik") -> int:
-        return int(self.lab.shell(self.traefik, f"systemctl show -P MainPID {unit}"))
+        pid = int(self.lab.shell(self.traefik, f"systemctl show -P MainPID {unit}"))
+        assert pid > 0, f"{unit} does not run"  # and a signal to 0 would be for ourselves
+        return pid
 
     def is_active(self, unit: str) -> str:
         return self.lab.exec(self.traefik, "systemctl", "is-active", unit).stdout.strip()
@@ -116,6 +118,13 @@ class Deployment:
 
     def hostnames(self) -> list[str]:
         return [f"{name}.{self.lab.plan.internal_domain}" for name in LOADED]
+
+    def wait_for_certificates(self) -> None:
+        """Wait until the authorities have certified every name."""
+        outputs = json.loads(self.pulumi("stack", "output", "--stack", "local", "--json").stdout)
+        names = {hostname for route in outputs["routes"].values() for hostname in route["hostnames"]}
+        count = "curl -sf 127.0.0.1:8080/api/certificates | grep -o certFingerprint | wc -l"
+        self.lab.wait_for(self.traefik, f"[ $({count}) -ge {len(names)} ]", 60)
 
     def load(self, rate: float = 500, *, direct: bool = False) -> Load:
         """Load on the loaded routes: through the gateway, its certificate checked, or on Traefik itself."""
