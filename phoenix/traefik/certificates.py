@@ -65,7 +65,7 @@ def problem(demand: Demand, reply: Reply, root: bytes | None, now: datetime.date
     Args:
         demand: what it must be.
         reply: what was shown.
-        root: the internal CA's root certificate, PEM; None where it could not be read.
+        root: the internal CA's root certificate, PEM, or several; None where it could not be read.
         now: with a time zone.
     """
     chain = _load(reply.chain)
@@ -91,8 +91,8 @@ def _issuer_problem(demand: Demand, chain: Sequence[x509.Certificate], root: byt
     if demand.issuer:
         right = demand.issuer.casefold() in issuer.casefold()
         return None if right else f"a certificate from {issuer}, not from {demand.issuer!r}"
-    roots = _load((root,)) if root else []
-    ours = bool(roots) and _leads_to(chain, roots[0])
+    roots = _load_all(root) if root else []
+    ours = any(_leads_to(chain, one) for one in roots)
     if demand.internal and not ours:
         missing = "" if roots else ", which cannot be read"
         return f"a certificate from {issuer}, which does not lead to the internal CA's root certificate{missing}"
@@ -106,6 +106,16 @@ def _load(chain: Sequence[bytes]) -> list[x509.Certificate]:
 
     try:
         return [x509.load_pem_x509_certificate(pem) for pem in chain]
+    except ValueError:
+        return []
+
+
+def _load_all(bundle: bytes) -> list[x509.Certificate]:
+    """Every certificate of a file: the CA's old root stands beside its new one for a while."""
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificates(bundle)
     except ValueError:
         return []
 

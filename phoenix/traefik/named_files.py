@@ -149,7 +149,7 @@ def _storage_script(path: str, user: str) -> str:
         (
             f"if [ -e {quoted} ]; then",
             f"  mode=$(stat -c %a {quoted}); owner=$(stat -c %U {quoted})",
-            f'  [ "$mode" = 600 ] || {{ echo {quoted} has the mode "$mode", for which Traefik skips the resolver;'
+            f'  [ "$mode" = 600 ] || {{ echo {quoted} has the mode "$mode", for which Traefik skips the resolver:'
             " it must be 600; exit 1; }",
             f'  [ "$owner" = {shlex.quote(user)} ] || {{ echo {quoted} belongs to "$owner", not to {shlex.quote(user)};'
             " exit 1; }",

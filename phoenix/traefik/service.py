@@ -116,6 +116,11 @@ def _known(text: str) -> tuple[str, ...]:
     return tuple(key for key in _DUE if key in text.split())
 
 
+def _enabled_units(service: Service) -> list[str]:
+    """The units that shall start at boot."""
+    return [UNIT, *(SOCKETS if service.sockets else ()), *((STANDBY,) if service.standby_always else ())]
+
+
 def _variables(service: Service) -> str:
     values = {
         "static": service.static_path,
@@ -124,6 +129,7 @@ def _variables(service: Service) -> str:
         "state": service.state_directory,
         "standby_static": service.standby_static_path,
         "standby_unit": service.standby_unit_path,
+        "wanted": " ".join(_enabled_units(service)),
     }
     return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
 
@@ -141,7 +147,7 @@ differs() {{ # of a service that is $1, with the record in $2: what it has other
 }}
 stale=no enabled= active= standby= standby_enabled= sockets= sockets_enabled=
 set -- {UNIT} {STANDBY} {" ".join(SOCKETS)}
-units=$(systemctl show -p ActiveState -p UnitFileState -p NeedDaemonReload "$@" 2>/dev/null)
+units=$(systemctl show -p ActiveState -p NeedDaemonReload "$@" 2>/dev/null)
 while IFS= read -r line; do # a block for each unit, in the order asked for, and an empty line after it
   case $line in
     NeedDaemonReload=yes) stale=yes ;;
@@ -151,17 +157,20 @@ while IFS= read -r line; do # a block for each unit, in the order asked for, and
         {STANDBY}) standby=${{line#*=}} ;;
         *) sockets="$sockets ${{line#*=}}" ;;
       esac ;;
-    UnitFileState=*)
-      case $1 in
-        {UNIT}) enabled=${{line#*=}} ;;
-        {STANDBY}) standby_enabled=${{line#*=}} ;;
-        *) sockets_enabled="$sockets_enabled ${{line#*=}}" ;;
-      esac ;;
     '') [ $# = 0 ] || shift ;;
   esac
 done <<END
 $units
 END
+set -- $wanted # what `show` says of that is as old as systemd's last look at its links
+for word in $(systemctl is-enabled "$@" 2>/dev/null); do
+  case $1 in
+    {UNIT}) enabled=$word ;;
+    {STANDBY}) standby_enabled=$word ;;
+    *) sockets_enabled="$sockets_enabled $word" ;;
+  esac
+  [ $# = 0 ] || shift
+done
 printf 'stale=%s\\nenabled=%s\\nactive=%s\\n' "$stale" "$enabled" "$active"
 printf 'due=%s\\n' "$(differs "$active" "$state" "$static" "$unit")"
 printf 'standby=%s\\nstandby-enabled=%s\\n' "$standby" "$standby_enabled"
@@ -205,7 +214,7 @@ _ENABLED = ("enabled", "enabled-runtime", "static", "alias")
 
 def prepare_script(service: Service) -> str:
     """Have systemd read the units and start them at boot; then :func:`inspect_script`. Nothing is restarted."""
-    wanted = [UNIT, *(SOCKETS if service.sockets else ()), *((STANDBY,) if service.standby_always else ())]
+    wanted = _enabled_units(service)
     unwanted = [*(() if service.sockets else SOCKETS), *(() if service.standby_always else (STANDBY,))]
     return "\n".join(
         (

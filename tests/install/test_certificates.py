@@ -84,6 +84,8 @@ def judged(chain: tuple[bytes, ...], *, internal: bool = True, issuer: str = "",
     [
         (GOOD, {}),
         ((*GOOD, ROOT.pem), {}),
+        (GOOD, {"root": IMPOSTOR.pem + ROOT.pem}),
+        (GOOD, {"root": ROOT.pem + IMPOSTOR.pem}),
         ((leaf(ROOT, HOST),), {}),
         ((leaf(ROOT, "*.internal.example.test"),), {}),
         (GOOD, {"issuer": "intermediate ca"}),

@@ -118,7 +118,7 @@ def test_a_storage_others_may_read_is_closed_but_not_touched(transport: Transpor
         return found(list(failures(parts, transport.run(combined(parts)).text)), name)
 
     assert f"{storage} has the mode 644" in seen()
-    assert "`pulumi up` does that" in seen()
+    assert "skips the resolver: it must be 600 (`pulumi up` does that)" in seen()
     transport.run(mending(parts))
     assert seen() == ""
     after = storage.stat()
