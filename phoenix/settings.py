@@ -55,6 +55,9 @@ class TraefikSettings(SettingsModel):
         throttle: least time between two reloads of the dynamic file (``providers.providersThrottleDuration``). The
             file is always replaced whole, so a short one is safe and lets a change be served at once.
         harden: sandboxing directives in the unit; set to false where the container forbids mount namespaces.
+        watchdog: seconds without a sign of life after which systemd restarts Traefik. It gives a sign at half of them,
+            if its own ``/ping`` answers within 5 s, and a first start that asks for hundreds of certificates at once
+            leaves no processor time for that: raise it there.
         continuity: what a restart costs the clients. ``standby``: nothing behind the gateway, which sends requests to a
             second instance meanwhile; ``sockets``: no connection is refused, since systemd holds the ports; ``both``;
             ``none``. By default ``standby`` where ``phoenix:gateway.connection`` is set, else ``sockets``.
@@ -81,6 +84,7 @@ class TraefikSettings(SettingsModel):
     log_level: Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR"] = "INFO"
     throttle: Duration = "100ms"
     harden: bool = True
+    watchdog: Annotated[int, Field(ge=10, le=3600)] = 120
     continuity: Literal["none", "sockets", "standby", "both"] | None = None
     standby_web_address: ListenAddress = "127.0.0.1:8000"
     standby_websecure_address: ListenAddress = ":8443"

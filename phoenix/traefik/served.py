@@ -43,6 +43,11 @@ class Findings:
     warnings: tuple[str, ...] = ()
 
 
+def is_late(reply: Reply) -> bool:
+    """Whether the connection was taken and the answer did not come in time (curl's exit code 28)."""
+    return reply.status is None and reply.error.startswith("(28)")
+
+
 def is_own_404(reply: Reply) -> bool:
     """Whether Traefik itself may have said that it has no such route; some backends written in Go say just the same."""
     return reply.status == 404 and reply.body == _OWN_404 and "server" not in reply.headers
@@ -71,7 +76,12 @@ def judge(replies: Sequence[Reply], http: Mapping[str, Any]) -> tuple[list[Reply
     failed, warnings = [], []
     for reply in replies:
         router = reply.question.router
-        if reply.status is None or is_own_404(reply):
+        if is_late(reply):
+            warnings.append(
+                f"router {router}: no answer in time: its backend {backend(http, router)} is slow or cannot be "
+                "reached, or Traefik is busy with many certificates"
+            )
+        elif reply.status is None or is_own_404(reply):
             failed.append(reply)
         elif reply.status in _GATEWAY_ERRORS:
             warnings.append(f"router {router}: its backend {backend(http, router)} does not answer ({reply.status})")

@@ -152,7 +152,7 @@ def _program(traefik: TraefikSettings, static_path: str) -> list[tuple[str, str]
         ("ExecReload", f"{binary} healthcheck --configFile={static}"),
         ("Restart", "always"),
         ("RestartSec", "250ms"),
-        ("WatchdogSec", "30"),
+        ("WatchdogSec", str(traefik.watchdog)),
         ("TimeoutStopSec", "15"),
         ("LimitNOFILE", "1048576"),
         ("UMask", "0077"),

@@ -67,7 +67,7 @@ def test_traefik_s_unit_holds_what_it_promises() -> None:
     found = directives(unit.render(settings(GATEWAY)))
     for key, value in {
         "Type": "notify",
-        "WatchdogSec": "30",
+        "WatchdogSec": "120",
         "Restart": "always",
         "User": "traefik",
         "AmbientCapabilities": "CAP_NET_BIND_SERVICE",
