@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from tests.continuity.deployment import Deployment
 from tests.continuity.load import Counts
+from tests.install.programs import OTHER_VERSION, REAL_VERSION, make_other, source, traefik_program
 
 pytestmark = pytest.mark.container
 
@@ -26,29 +28,37 @@ def assert_lossless(deployment: Deployment, counts: Counts) -> None:
     assert counts.failed == 0, f"{counts}: {counts.failures}\n{deployment.gateway_log()}"
 
 
-def other_program(deployment: Deployment) -> None:
-    """The installed program is replaced by an equal one, as an upgrade would."""
-    deployment.lab.shell(
-        deployment.traefik,
-        "cp /usr/local/bin/traefik /usr/local/bin/.traefik.new; mv /usr/local/bin/.traefik.new /usr/local/bin/traefik",
-    )
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Settings for a Traefik of another version, which is the installed one with another number in it."""
+    real, path = traefik_program(), tmp_path_factory.mktemp("program") / "traefik"
+    make_other(real, path)
+    return {"version": OTHER_VERSION, "install": {"file": str(path), "sha256": source(path, OTHER_VERSION).sha256}}
 
 
-def everything(deployment: Deployment) -> None:
-    other_program(deployment)
-    deployment.change(traefik={"logLevel": "INFO", "harden": True})
+Change = Callable[[Deployment, dict[str, Any]], object]
 
 
-STATIC_CHANGES: dict[str, tuple[Callable[[Deployment], object], str]] = {
-    "traefik.yml": (lambda it: it.change(traefik={"logLevel": "WARN"}), "static changed"),
-    "the unit": (lambda it: it.change(traefik={"harden": False}), "unit changed"),
-    "the program": (other_program, "binary changed"),
-    "all three": (everything, "static, unit, binary changed"),
-    "the throttle": (lambda it: it.change(traefik={"throttle": "200ms"}), "static changed"),
+def back_to_the_newer(deployment: Deployment, _: dict[str, Any]) -> None:
+    install = deployment.lab.settings["traefik"]["install"]
+    deployment.change(traefik={"logLevel": "INFO", "harden": True, "version": REAL_VERSION, "install": install})
+
+
+STATIC_CHANGES: dict[str, tuple[Change, str]] = {
+    "traefik.yml": (lambda it, _: it.change(traefik={"logLevel": "WARN"}), "static changed"),
+    "the unit": (lambda it, _: it.change(traefik={"harden": False}), "unit changed"),
+    "a downgrade": (lambda it, older: it.change(traefik=older), "binary changed"),
+    "an upgrade and all else": (back_to_the_newer, "static, unit, binary changed"),
+    "the throttle": (lambda it, _: it.change(traefik={"throttle": "200ms"}), "static changed"),
 }
 
 
-def test_twenty_dynamic_and_five_static_changes_lose_nothing(deployment: Deployment) -> None:
+def running_version(deployment: Deployment) -> str:
+    """What the instance that serves says, not the file."""
+    return str(json.loads(deployment.lab.shell(deployment.traefik, "curl -sf 127.0.0.1:8080/api/version"))["Version"])
+
+
+def test_twenty_dynamic_and_five_static_changes_lose_nothing(deployment: Deployment, older: dict[str, Any]) -> None:
     with deployment.load(RATE) as load:
         load.run_for(1)
         for number in range(20):
@@ -62,12 +72,13 @@ def test_twenty_dynamic_and_five_static_changes_lose_nothing(deployment: Deploym
         before = deployment.main_pid()
         assert load.counts.failed == 0, f"{load.counts}: {load.counts.failures}"
         for name, (change, because) in STATIC_CHANGES.items():
-            change(deployment)
+            change(deployment, older)
             said = deployment.up()
             assert because in said, f"{name}: {said}"
             after = deployment.main_pid()
             assert after != before, f"{name} did not restart Traefik: {said}"
             assert not deployment.switched()
+            assert running_version(deployment) == (OTHER_VERSION if name == "a downgrade" else REAL_VERSION)
             before = after
         load.run_for(1)
     assert_lossless(deployment, load.counts)
