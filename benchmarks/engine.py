@@ -89,7 +89,9 @@ class Stage:
         """
         home = self.directory / engine
         (home / "state").mkdir(parents=True, exist_ok=True)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PULUMI_") and k != "SSH_AUTH_SOCK"}
+        # Without bytecode Python would compile the engine and the program anew in each run.
+        left_out = ("SSH_AUTH_SOCK", "PYTHONDONTWRITEBYTECODE")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PULUMI_") and k not in left_out}
         environment |= {
             "PULUMI_BACKEND_URL": f"file://{home / 'state'}",
             "PULUMI_CONFIG_PASSPHRASE": "",

@@ -68,16 +68,16 @@ _REFRESH: Final = _value("-r", "--refresh", text="refresh first", nargs="?", con
 
 # Words → what they do, the function that does it ("module:name", loaded when called), its options.
 _COMMANDS: Final[dict[str, tuple[str, str, tuple[_Option, ...]]]] = {
-    "preview": ("Show what an update would change", "run:operate", (*_OPERATION, _REFRESH)),
-    "up": ("Create or update the resources of a stack", "run:operate", (*_OPERATION, *_CHANGING, _REFRESH)),
+    "preview": ("Show what an update would change", "session:operate", (*_OPERATION, _REFRESH)),
+    "up": ("Create or update the resources of a stack", "session:operate", (*_OPERATION, *_CHANGING, _REFRESH)),
     "destroy": (
         "Delete all resources of a stack",
-        "run:operate",
+        "session:operate",
         (*_OPERATION, *_CHANGING, _REFRESH, _flag("--remove", text="remove the stack afterwards")),
     ),
     "refresh": (
         "Bring the state to what is really there",
-        "run:operate",
+        "session:operate",
         (*_OPERATION, *_CHANGING, _flag("--clear-pending-creates", text="forget interrupted creations")),
     ),
     "cancel": ("Remove the locks a stack's other processes hold", "stack_command:cancel", (_NAME, _YES)),

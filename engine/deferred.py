@@ -63,6 +63,7 @@ def defer_sdk_imports() -> None:
     defer("opentelemetry.propagate")
     defer("opentelemetry.trace")
     defer("pulumi.automation")
+    defer("google.protobuf.internal.python_message")  # protobuf without its C part
 
 
 def forget_placeholders() -> None:

@@ -17,7 +17,7 @@ from engine.display.summary import urn_label
 from engine.display.view import View
 from engine.errors import CancelledError, ConfigurationError, DeploymentFailed, NoChangesExpectedError
 from engine.operation import Outcome
-from engine.session import Session, open_session
+from engine.session import Session
 from engine.steps import Options
 
 _TITLES = {
@@ -27,14 +27,13 @@ _TITLES = {
 }
 
 
-def operate(arguments: argparse.Namespace) -> None:
+def operate(session: Session, arguments: argparse.Namespace) -> None:
     """Run one operation command.
 
     Raises:
         DeploymentFailed: it failed; its display says why.
         NoChangesExpectedError: there are changes though none were expected.
     """
-    session = open_session(arguments)
     for setting in arguments.config:
         key, separator, value = setting.partition("=")
         if not separator:

@@ -94,6 +94,18 @@ def named_stack(arguments: argparse.Namespace) -> str | None:
     return check_stack_name(named) if named else None
 
 
+def operate(arguments: argparse.Namespace) -> None:
+    """Open a stack for ``preview``, ``up``, ``refresh`` or ``destroy``, and run it.
+
+    The key takes longest to be had: it is derived while the rest of the engine is imported.
+    """
+    session = open_session(arguments)
+    session.manager().start()
+    from engine import run
+
+    run.operate(session, arguments)
+
+
 def open_session(arguments: argparse.Namespace) -> Session:
     """Open the stack a command line names, or the selected one.
 
