@@ -15,7 +15,7 @@ from phoenix.remote.properties import say
 from phoenix.remote.remote_file import RemoteFile, RemoteFileProvider
 from phoenix.settings import Settings
 from phoenix.traefik import service
-from phoenix.traefik.push import Push
+from phoenix.traefik.push import Push, remember
 
 _PUSH = "push"
 
@@ -95,6 +95,7 @@ class TraefikDynamicConfig(pulumi.ComponentResource):
     ) -> None:
         super().__init__("phoenix:traefik:DynamicConfig", name, {}, opts)
         traefik, authority = settings.traefik, settings.certificate_authority
+        remember(configuration.dynamic_text, configuration.dynamic)
         self.file = RemoteFile(
             f"{name}-file",
             connection=connection,

@@ -12,6 +12,7 @@ import re
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ROUTER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ABSOLUTE_PATH = re.compile(r"/[A-Za-z0-9._+@ /-]*")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
@@ -166,6 +167,6 @@ def no_template(value: str) -> str:
     """
     if "{{" in value or "}}" in value:
         raise ValueError("must not hold '{{' or '}}': Traefik runs its dynamic file as a Go template")
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+    if _CONTROL.search(value):
         raise ValueError("must not hold control characters")
     return value

@@ -66,9 +66,13 @@ def load(text: str) -> Any:
     if _is_deep(text):
         raise ValueError("it is nested too deep to be read")
     try:
-        node = yaml.compose(text, Loader=_Loader)
-        _inspect(node)
-        return _construct(text)
+        reader = _Loader(text)
+        try:
+            node = reader.get_single_node()
+            _inspect(node)
+            return _construct(reader, node)
+        finally:
+            reader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "it"
@@ -93,9 +97,11 @@ def _is_deep(text: str) -> bool:
     return False
 
 
-def _construct(text: str) -> Any:
+def _construct(reader: Any, node: Any) -> Any:
+    if node is None:
+        return None
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+        return reader.construct_document(node)
     except UnicodeEncodeError:
         raise
     except ValueError as error:

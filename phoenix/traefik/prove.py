@@ -13,6 +13,7 @@ from phoenix.remote.http import fetch_http
 from phoenix.remote.masking import mask
 from phoenix.traefik import candidate, checks, document, live, served
 from phoenix.traefik.asking import Question, ask, questions
+from phoenix.traefik.marker import wait_for_marker
 from phoenix.traefik.middlewares import logins_in
 from phoenix.traefik.surroundings import file_problems, port_problems
 
@@ -101,7 +102,9 @@ def _prove_once(
         if staged is None:
             transport.run(candidate.write_script(directory, "dynamic.yml"), stdin=document.dump(intended).encode())
         pid = int(transport.run(candidate.start_script(binary, directory, staged)).text.strip() or 0)
-        found = _wait(transport, f"http://127.0.0.1:{port}", intended, pid, directory)
+        api_url = f"http://127.0.0.1:{port}"
+        wait_for_marker(transport, api_url, intended, BOOT_SECONDS, pid=pid, log=f"{directory}/log")
+        found = _wait(transport, api_url, intended, pid, directory)
         if found:
             said = candidate.words(transport.run(candidate.log_script(directory)).text)
             said = said.replace(f"{directory}/dynamic.yml", "the candidate")

@@ -10,6 +10,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from phoenix.errors import PhoenixError, TraefikError
@@ -19,6 +20,7 @@ from phoenix.traefik import document, served, service
 from phoenix.traefik.asking import quoted
 from phoenix.traefik.certificate_gate import live_addresses, unmet, wait_for
 from phoenix.traefik.certificates import Demand
+from phoenix.traefik.marker import wait_for_marker
 from phoenix.traefik.prove import differences, prove
 
 WAIT_SECONDS = 10.0
@@ -61,6 +63,16 @@ class Push:
         """Whether routes are asked."""
         return bool(self.props.get("probe", True))
 
+    @cached_property
+    def intended(self) -> Any:
+        """The data of the content.
+
+        Raises:
+            TraefikError: it is no YAML.
+        """
+        text = self.props["content"]
+        return _rendered[text] if text in _rendered else parsed(text)
+
     def validate(self, staged: str) -> None:
         """Prove the staged copy.
 
@@ -69,7 +81,7 @@ class Push:
         """
         self.mark("staged")
         with _Masked(self.props):
-            intended = parsed(self.props["content"])
+            intended = self.intended
             self.changed = served.changed_routers(self._on_disk(), self.props["content"], http_of(intended))
             warnings = prove(
                 self.transport,
@@ -96,7 +108,7 @@ class Push:
         if not self._runs_as_meant():
             return
         with _Masked(self.props):
-            intended = parsed(self.props["content"])
+            intended = self.intended
             self._wait_live(intended, "")
             self.mark("live")
             if self.probes and self.changed:
@@ -142,6 +154,7 @@ class Push:
 
     def _wait_live(self, intended: Mapping[str, Any], front: str) -> None:
         deadline = time.monotonic() + WAIT_SECONDS
+        wait_for_marker(self.transport, self.props["apiUrl"], intended, WAIT_SECONDS)
         while found := differences(self.transport, self.props["apiUrl"], intended):
             if time.monotonic() >= deadline:
                 raise TraefikError(
@@ -188,6 +201,20 @@ class Push:
                 f"{self._words()}"
             )
         self.mark("certificates seen")
+
+
+_rendered: dict[str, Mapping[str, Any]] = {}
+
+
+def remember(text: str, data: Mapping[str, Any]) -> None:
+    """Spare a push in this process the parsing of a text that was rendered here, which takes longer than the push.
+
+    Args:
+        text: a whole dynamic configuration, as :func:`phoenix.traefik.document.dump` wrote it.
+        data: what it was written from; nobody may change it any more.
+    """
+    _rendered.clear()
+    _rendered[text] = data
 
 
 def parsed(text: str) -> Any:
