@@ -159,7 +159,9 @@ class Deployment:
             if old is not None:
                 self.handled.add(id(old))
         new = self._wanted(urn, goal)
-        if goal.custom and not new.is_provider:
+        if new.is_provider:
+            self.provider_of(Resource("", new.type.removeprefix(PROVIDER_PREFIX)))  # refuses an unknown one
+        elif goal.custom:
             new.provider = new.provider or self._default_provider(goal.type.split(":", 1)[0], goal.version)
             self.provider_of(new)
         result = self._decide(goal, new, old)

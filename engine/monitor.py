@@ -136,7 +136,7 @@ class Monitor:
                 text = getattr(request.customTimeouts, kind, "")
                 if text:
                     timeouts[kind] = parse_duration(text)
-        properties = {key: sorted(set(item.urns)) for key, item in request.propertyDependencies.items()}
+        properties = {key: sorted(set(item.urns)) for key, item in sorted(request.propertyDependencies.items())}
         parent = request.parent
         if not parent and request.type != STACK_TYPE:
             parent = self._stack_urn

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import runpy
 import sys
 import traceback
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.configuration import Setting
+from engine.errors import UnsupportedError
 from engine.steps import Aborted
 
 SUPPORTED: Final = ((3, 272), (3, 273))
@@ -117,30 +119,27 @@ def run_program(
     loop.set_default_executor(executor)
     try:
         loop.run_until_complete(sdk_stack.run_in_stack(run))
-    except Aborted:
-        return ""
-    except pulumi.RunError as error:
-        return str(error)
     except SystemExit as error:
         return None if error.code in (None, 0) else f"the program exited with status {error.code}"
     except Exception as error:  # noqa: BLE001 - the user's program may raise anything
-        if _is_aborted(error):
-            return ""
-        return "Program failed with an unhandled exception:\n" + _user_traceback(error, program)
+        return str(error) if isinstance(error, pulumi.RunError) else _explain(error, program)
     finally:
         executor.shutdown(wait=True)
         loop.close()
     return None
 
 
-def _is_aborted(error: BaseException | None) -> bool:
-    seen = 0
-    while error is not None and seen < 20:
-        if isinstance(error, Aborted):
-            return True
-        error = error.__cause__ or error.__context__
-        seen += 1
-    return False
+def _explain(error: Exception, program: Path) -> str:
+    """Say why a program failed; nothing where the engine said it already."""
+    cause: BaseException | None = error
+    for _ in range(20):
+        if isinstance(cause, Aborted):
+            return ""
+        cause = cause and (cause.__cause__ or cause.__context__)
+    told = re.match(r"The Pulumi CLI does not support (.+)\. Please update", str(error))
+    if told:
+        return str(UnsupportedError(told[1]))
+    return "Program failed with an unhandled exception:\n" + _user_traceback(error, program)
 
 
 def _user_traceback(error: Exception, program: Path) -> str:

@@ -361,6 +361,60 @@ def test_killed_then_run_again(workspace: Make) -> None:
     assert space.json("preview", "--json")["changeSummary"] == {"same": 3}
 
 
+KILL_AT = """
+import os, sys
+from engine import cli, journal
+
+write, left = journal.SnapshotManager._line, int(sys.argv.pop(1))
+
+def line(manager, entry):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), 9)
+    write(manager, entry)
+
+journal.SnapshotManager._line = line
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_killed_at_every_step_of_a_real_program(workspace: Make) -> None:
+    """The same with the SDK, dynamic providers and commands in a process that is killed for good."""
+    command = 'local.Command("l", create="echo made >> log", delete="echo gone >> log", triggers=[{n}])\n'
+    first = "from pulumi_command import local\n" + TWO + 'File("gone", "x")\n' + command.format(n=1)
+    moved = 'File("a", "three", file_name="moved", opts=ResourceOptions(delete_before_replace=True))'
+    second = "from pulumi_command import local\n" + TWO.replace('File("a", "one")', moved) + command.format(n=2)
+    space = workspace(first)
+    killer = space.write("kill.py", KILL_AT)
+    space.run("stack", "init", "dev")
+    space.run("up", "--yes", "--skip-preview")
+    kept = {path: path.read_bytes() for path in space.state.rglob("*") if path.is_file()}
+    step = 0
+    while True:
+        step += 1
+        space.program(second)
+        done = subprocess.run(
+            [space.command()[0], str(killer), str(step), "up", "--yes", "--skip-preview"], cwd=space.directory,
+            env=space.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+        space.run("up", "--yes", "--skip-preview")
+        assert space.files == {"moved": "three", "b": "5 bytes"}
+        assert space.json("preview", "--json")["changeSummary"] == {"same": 4}
+        for path in space.state.rglob("*"):
+            if path.is_file():
+                path.unlink()
+        for path, content in kept.items():
+            path.write_bytes(content)
+        for name, text in {"a": "one", "b": "3 bytes", "gone": "x"}.items():
+            (space.directory / "world" / f"{name}.txt").write_text(text)
+        (space.directory / "world" / "moved.txt").unlink()
+    assert step > 15, "the run has fewer steps than it should"
+
+
 def test_live_tree_on_a_terminal(workspace: Make) -> None:
     space = workspace(TWO)
     space.run("stack", "init", "dev")

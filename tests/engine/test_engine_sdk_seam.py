@@ -78,6 +78,7 @@ def test_registration_request_has_no_new_fields() -> None:
         "pulumi.dynamic.config.Config",
         "pulumi.RunError",
         "pulumi.log.debug",
+        "pulumi.runtime.resource._get_stack_trace",
     ],
 )
 def test_names_the_seam_uses_exist(name: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.engine.engine_process import Workspace
+from tests.engine.engine_ssh import SshServer
 
 pytestmark = pytest.mark.official
 
@@ -209,6 +210,42 @@ def test_commands(pair: Pair) -> None:
     space.program(COMMANDS.replace("[1]", "[2]"))
     assert "+-1 replaced" in pair.next("up", "--yes", "--skip-preview", "--color", "never").stdout
     pair.agree()
+
+
+REMOTE = """
+from pulumi_command import remote
+connection = remote.ConnectionArgs(
+    host="127.0.0.1", port={port}, user="root", private_key={private_key!r}, host_key={host_key!r}, dial_error_limit=2,
+)
+r = remote.Command("r", connection=connection, create="cat > f; echo made", update="cat > f; echo updated",
+    delete="rm f", stdin="one", add_previous_output_in_env=False)
+c = remote.CopyToRemote("c", connection=connection, source=StringAsset("text"), remote_path="copied")
+export("r", r.stdout)
+"""
+
+
+def test_remote_commands(pair: Pair, tmp_path: Path) -> None:
+    """Connections and their keys are recorded alike: each engine takes over without a change."""
+    if shutil.which("pulumi-resource-command") is None:
+        pytest.skip("pulumi-resource-command is not on PATH, and would have to be downloaded")
+    (tmp_path / "host").mkdir()
+    with SshServer(tmp_path / "host") as server:
+        settings = server.settings
+        program = REMOTE.format(
+            port=server.port, private_key=settings["privateKey"], host_key=settings["hostKey"].strip()
+        )
+        pair.space.program(program)
+        pair.next("up", "--yes", "--skip-preview")
+        pair.agree()
+        before = pair.ciphertexts()
+        pair.run("embedded", "up", "--yes", "--skip-preview")
+        assert pair.ciphertexts() == before
+        pair.space.program(program.replace('"one"', '"two"'))
+        pair.next("up", "--yes", "--skip-preview")
+        pair.agree()
+        assert (server.directory / "f").read_text() == "two"
+        pair.next("destroy", "--yes", "--skip-preview")
+        assert not (server.directory / "f").exists()
 
 
 def test_interrupted_operation_is_understood_by_the_other(pair: Pair) -> None:
