@@ -9,23 +9,10 @@ from pathlib import Path
 
 import pulumi
 
-from components import (
-    ReadinessGate,
-    RoutersGate,
-    TraefikBinary,
-    TraefikDynamicConfig,
-    TraefikHost,
-    TraefikService,
-    TraefikStaticConfig,
-    build_gateway,
-    build_portainer,
-    read_program,
-)
-from components.outputs import export_outputs
-from phoenix.traefik.readiness import checks
+import components
 
 PROJECT = Path(__file__).resolve().parent
-program = read_program(PROJECT)
+program = components.read_program(PROJECT)
 traefik, connection = program.settings.traefik, program.traefik
 
 
@@ -34,19 +21,21 @@ def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
     return pulumi.ResourceOptions(depends_on=list(resources))
 
 
-ready = ReadinessGate("ready", connection, checks(program.settings, program.configuration))
-host = TraefikHost("traefik-host", connection, traefik, after(ready))
+ready = components.ReadinessGate("ready", connection, program.checks)
+host = components.TraefikHost("traefik-host", connection, traefik, after(ready))
 binaries = (
-    [TraefikBinary("traefik", connection, traefik, program.configuration, PROJECT, after(host))]
+    [components.TraefikBinary("traefik", connection, traefik, program.configuration, PROJECT, after(host))]
     if traefik.install
     else []
 )
-static = TraefikStaticConfig("traefik-static", connection, traefik, program.configuration, after(host, *binaries))
-dynamic = TraefikDynamicConfig(
+static = components.TraefikStaticConfig(
+    "traefik-static", connection, traefik, program.configuration, after(host, *binaries)
+)
+dynamic = components.TraefikDynamicConfig(
     "traefik-dynamic", connection, program.settings, program.configuration, after(host, *binaries)
 )
-gateway = build_gateway(program, after(ready))
-service = TraefikService(
+gateway = components.build_gateway(program, after(ready))
+service = components.TraefikService(
     "traefik-service",
     connection,
     program.settings,
@@ -55,7 +44,7 @@ service = TraefikService(
     [static.digest, *(binary.digest for binary in binaries)],
     after(static, dynamic, *filter(None, [gateway])),
 )
-gate = RoutersGate("traefik-routers", connection, program.settings, program.configuration, after(service))
+gate = components.RoutersGate("traefik-routers", connection, program.settings, program.configuration, after(service))
 
-build_portainer(program.portainer, after(gate))
-export_outputs(program)
+components.build_portainer(program.portainer, after(gate))
+components.export_outputs(program)

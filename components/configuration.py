@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi.runtime.config import get_config
 
 from components.early import connect_early
-from components.portainer_instances import PortainerPlan, plan_portainer
-from phoenix.configuration import Configuration, read
 from phoenix.errors import InputError
 from phoenix.instances.targets import with_key
-from phoenix.inventory import Inventory
 from phoenix.remote.connection import Connection
 from phoenix.settings import Settings, parse
 from phoenix.settings_files import PROJECT, inventory_directory, with_settings_file
+
+if TYPE_CHECKING:
+    from components.portainer_instances import PortainerPlan
+    from phoenix.configuration import Configuration
+    from phoenix.inventory import Inventory
+    from phoenix.traefik.readiness import Check
 
 SETTINGS_KEYS = tuple(sorted(field.alias or name for name, field in Settings.model_fields.items() if not field.exclude))
 
@@ -42,6 +45,13 @@ class Program:
     traefik: Connection
     portainer: PortainerPlan | None
     gateway: Connection | None = None
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """What must hold in Traefik's container before anything is put there."""
+        from phoenix.traefik.readiness import checks
+
+        return checks(self.settings, self.configuration)
 
 
 def read_program(project: Path) -> Program:
@@ -67,6 +77,10 @@ def _read(project: Path) -> Program:
         raise InputError([f"{source}: phoenix:traefik.connection is missing: say how Traefik's container is reached."])
     traefik = with_key(connection, settings)
     connect_early(traefik)
+    # What follows takes long enough to import that the connection should be on its way before.
+    from components.portainer_instances import plan_portainer
+    from phoenix.configuration import read
+
     inventory, configuration = read(inventory_directory(settings, project, pulumi.get_stack()), settings)
     gateway = settings.gateway.connection
     return Program(

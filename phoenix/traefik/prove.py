@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from phoenix.errors import RemoteError, TraefikError
@@ -64,13 +64,15 @@ def prove(
     wrong = list(checks.static_mistakes(static))
     if dynamic is not None:
         wrong += checks.dynamic_mistakes(dynamic, static if isinstance(static, Mapping) else {})
-    wrong = wrong or file_problems(transport, static, dynamic, user)
     wrong = wrong or ([] if dynamic is not None else port_problems(transport, static))
-    if wrong:
-        raise TraefikError(f"the candidate is refused: {'; '.join(wrong[:5])}")
+    _refuse(wrong)
+
+    def look() -> None:
+        _refuse(file_problems(transport, static, dynamic, user))
+
     for _ in range(PORT_ATTEMPTS):
         try:
-            return _prove_once(transport, binary, static, dynamic, staged, ask_for)
+            return _prove_once(transport, binary, static, dynamic, staged, ask_for, look)
         except _PortBusyError:
             continue
         except TraefikError as error:
@@ -80,6 +82,11 @@ def prove(
     )
 
 
+def _refuse(wrong: Sequence[str]) -> None:
+    if wrong:
+        raise TraefikError(f"the candidate is refused: {'; '.join(wrong[:5])}")
+
+
 def _prove_once(
     transport: Transport,
     binary: str,
@@ -87,7 +94,9 @@ def _prove_once(
     dynamic: Mapping[str, Any] | None,
     staged: str | None,
     ask_for: Sequence[str],
+    look: Callable[[], None],
 ) -> list[str]:
+    """Boot it, and :func:`look` at its surroundings while it boots."""
     intended = dynamic if dynamic is not None else candidate.minimal_dynamic()
     directory = f"/tmp/phoenix-candidate-{secrets.token_hex(8)}"  # noqa: S108 - unguessable, made with umask 077
     http: Mapping[str, Any] = intended.get("http") or {}
@@ -98,10 +107,12 @@ def _prove_once(
     candidate_static = document.dump(candidate.candidate_static(static, directory, port, ports))
     pid = 0
     try:
-        transport.run(candidate.write_script(directory, "traefik.yml"), stdin=candidate_static.encode())
         if staged is None:
             transport.run(candidate.write_script(directory, "dynamic.yml"), stdin=document.dump(intended).encode())
-        pid = int(transport.run(candidate.start_script(binary, directory, staged)).text.strip() or 0)
+        write = candidate.write_script(directory, "traefik.yml")
+        start = f"{write} || exit 1\n{candidate.start_script(binary, directory, staged)}"
+        pid = int(transport.run(start, stdin=candidate_static.encode()).text.strip() or 0)
+        look()
         api_url = f"http://127.0.0.1:{port}"
         wait_for_marker(transport, api_url, intended, BOOT_SECONDS, pid=pid, log=f"{directory}/log")
         found = _wait(transport, api_url, intended, pid, directory)
