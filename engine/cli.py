@@ -18,163 +18,112 @@ class _Parser(argparse.ArgumentParser):
         raise EngineError(f"{self.prog}: {message}: see `{self.prog} --help`, or use the official CLI")
 
 
-_Option = tuple[tuple[str, ...], dict[str, Any]]
-
-
-def _flag(*names: str, text: str) -> _Option:
-    return names, {"action": "store_true", "help": text}
-
-
-def _value(*names: str, text: str, **options: Any) -> _Option:
-    return names, {"help": text, **options}
-
-
-_SHARED: Final = (
-    _value("-s", "--stack", text="the stack to work on"),
-    _value("-C", "--cwd", text="run as if started in this directory"),
-    _value("--color", text="when to colour", choices=["always", "never", "raw", "auto"]),
-    _flag("--non-interactive", text="ask nothing"),
-)
-_JSON: Final = _flag("-j", "--json", text="print JSON")
-_SHOW_SECRETS: Final = _flag("--show-secrets", text="print secrets in clear")
-_YES: Final = _flag("-y", "--yes", text="do not ask")
-_FILE: Final = _value("--file", text="a file instead of the standard streams")
-_NAME: Final = _value("name", text="the stack", nargs="?")
-_SECRETS_PROVIDER: Final = _value("--secrets-provider", text="passphrase, and no other", default="passphrase")
-_KEY: Final = _value("key", text="[<namespace>:]<key>")
-_PATH: Final = _flag("--path", text="the key is a path inside an object")
-
+# Options and arguments by name: their spellings, argparse's keywords and their help; a flag where there are none.
+_YES_OR_NO: Final[dict[str, Any]] = {"action": "store_true"}
+_LIST: Final[dict[str, Any]] = {"action": "append", "default": []}
+_OPTIONS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
+    "stack": ("-s --stack", {}, "the stack to work on"),
+    "cwd": ("-C --cwd", {}, "run as if started in this directory"),
+    "color": ("--color", {"choices": ["always", "never", "raw", "auto"]}, "when to colour"),
+    "non-interactive": ("--non-interactive", _YES_OR_NO, "ask nothing"),
+    "diff": ("--diff", _YES_OR_NO, "show the changes property by property"),
+    "json": ("-j --json", _YES_OR_NO, "print JSON"),
+    "expect": ("--expect-no-changes", _YES_OR_NO, "fail if anything changes"),
+    "target": ("-t --target", _LIST, "only this URN (repeatable; * and ** match)"),
+    "dependents": ("--target-dependents", _YES_OR_NO, "and what depends on the targets"),
+    "parallel": ("-p --parallel", {"type": int, "default": 16}, "how many operations at once"),
+    "message": ("-m --message", {"default": ""}, "a note for the history"),
+    "show-secrets": ("--show-secrets", _YES_OR_NO, "print secrets in clear"),
+    "show-sames": ("--show-sames", _YES_OR_NO, "also show what does not change"),
+    "no-outputs": ("--suppress-outputs", _YES_OR_NO, "do not print stack outputs"),
+    "no-progress": ("--suppress-progress", _YES_OR_NO, "print no live tree"),
+    "config": ("-c --config", _LIST, "set configuration first: key=value"),
+    "event-log": ("--event-log", {}, "also write events as JSON lines to this file"),
+    "yes": ("-y --yes", _YES_OR_NO, "do not ask"),
+    "skip-preview": ("-f --skip-preview", _YES_OR_NO, "do not preview first"),
+    "preview-only": ("--preview-only", _YES_OR_NO, "only preview"),
+    "refresh": ("-r --refresh", {"nargs": "?", "const": "true", "default": "false"}, "refresh first"),
+    "remove": ("--remove", _YES_OR_NO, "remove the stack afterwards"),
+    "clear": ("--clear-pending-creates", _YES_OR_NO, "forget interrupted creations"),
+    "name": ("name", {"nargs": "?"}, "the stack"),
+    "url": ("url", {"nargs": "?"}, "file://<directory>"),
+    "local": ("-l --local", _YES_OR_NO, "the same as file://~"),
+    "show-name": ("--show-name", _YES_OR_NO, "print the name alone"),
+    "secrets-provider": ("--secrets-provider", {"default": "passphrase"}, "passphrase, and no other"),
+    "no-select": ("--no-select", _YES_OR_NO, "do not select it"),
+    "create": ("-c --create", _YES_OR_NO, "make it if it is not there"),
+    "all": ("-a --all", _YES_OR_NO, "all of the project"),
+    "force": ("-f --force", _YES_OR_NO, "though it has resources, or the state is out of order or another stack's"),
+    "preserve-config": ("--preserve-config", _YES_OR_NO, "keep the settings file"),
+    "property": ("property", {"nargs": "?"}, "one of them"),
+    "shell": ("--shell", _YES_OR_NO, "as shell variables"),
+    "file": ("--file", {}, "a file instead of the standard streams"),
+    "full-dates": ("--full-dates", _YES_OR_NO, "times, not ages"),
+    "page-size": ("--page-size", {"type": int, "default": 10}, "how many"),
+    "page": ("--page", {"type": int, "default": 1}, "which part"),
+    "key": ("key", {}, "[<namespace>:]<key>"),
+    "value": ("value", {"nargs": "?"}, "the value"),
+    "secret": ("--secret", _YES_OR_NO, "encrypt it"),
+    "plaintext": ("--plaintext", _YES_OR_NO, "store it in clear"),
+    "path": ("--path", _YES_OR_NO, "the key is a path inside an object"),
+    "type": ("--type", {"choices": ["string", "bool", "int", "float"]}, "how to store it"),
+}
+_SHARED: Final = "stack cwd color non-interactive"
 _OPERATION: Final = (
-    _flag("--diff", text="show the changes property by property"),
-    _JSON,
-    _flag("--expect-no-changes", text="fail if anything changes"),
-    _value("-t", "--target", text="only this URN (repeatable; * and ** match)", action="append", default=[]),
-    _flag("--target-dependents", text="and what depends on the targets"),
-    _value("-p", "--parallel", text="how many operations at once", type=int, default=16),
-    _value("-m", "--message", text="a note for the history", default=""),
-    _SHOW_SECRETS,
-    _flag("--show-sames", text="also show what does not change"),
-    _flag("--suppress-outputs", text="do not print stack outputs"),
-    _flag("--suppress-progress", text="print no live tree"),
-    _value("-c", "--config", text="set configuration first: key=value", action="append", default=[]),
-    _value("--event-log", text="also write events as JSON lines to this file"),
+    "diff json expect target dependents parallel message config event-log show-secrets show-sames "
+    "no-outputs no-progress"
 )
-_CHANGING: Final = (
-    _YES,
-    _flag("-f", "--skip-preview", text="do not preview first"),
-    _flag("--preview-only", text="only preview"),
-)
-_REFRESH: Final = _value("-r", "--refresh", text="refresh first", nargs="?", const="true", default="false")
+_CHANGE: Final = f"{_OPERATION} yes skip-preview preview-only"
 
-# Words → what they do, the function that does it ("module:name", loaded when called), its options.
-_COMMANDS: Final[dict[str, tuple[str, str, tuple[_Option, ...]]]] = {
-    "preview": ("Show what an update would change", "session:operate", (*_OPERATION, _REFRESH)),
-    "up": ("Create or update the resources of a stack", "session:operate", (*_OPERATION, *_CHANGING, _REFRESH)),
-    "destroy": (
-        "Delete all resources of a stack",
-        "session:operate",
-        (*_OPERATION, *_CHANGING, _REFRESH, _flag("--remove", text="remove the stack afterwards")),
-    ),
-    "refresh": (
-        "Bring the state to what is really there",
-        "session:operate",
-        (*_OPERATION, *_CHANGING, _flag("--clear-pending-creates", text="forget interrupted creations")),
-    ),
-    "cancel": ("Remove the locks a stack's other processes hold", "stack_command:cancel", (_NAME, _YES)),
-    "login": (
-        "Choose the backend: login file://<directory>",
-        "stack_command:log_in",
-        (_value("url", text="file://<directory>", nargs="?"), _flag("-l", "--local", text="the same as file://~")),
-    ),
-    "whoami": ("Show the user", "stack_command:whoami", ()),
-    "version": ("Show the version", "stack_command:version", ()),
-    "stack": (
-        "Show and manage stacks",
-        "stack_command:show",
-        (_flag("--show-name", text="print the name alone"), _SHOW_SECRETS),
-    ),
-    "stack init": (
-        "Make a stack",
-        "stack_command:init",
-        (_NAME, _SECRETS_PROVIDER, _flag("--no-select", text="do not select it")),
-    ),
-    "stack select": (
-        "Select a stack",
-        "stack_command:select",
-        (_NAME, _SECRETS_PROVIDER, _flag("-c", "--create", text="make it if it is not there")),
-    ),
-    "stack ls": ("List stacks", "stack_command:ls", (_JSON, _flag("-a", "--all", text="all of the project"))),
-    "stack rm": (
-        "Remove a stack",
-        "stack_command:rm",
-        (
-            _NAME,
-            _YES,
-            _flag("-f", "--force", text="though it has resources"),
-            _flag("--preserve-config", text="keep the settings file"),
-        ),
-    ),
-    "stack output": (
-        "Show outputs",
-        "stack_command:output",
-        (
-            _value("property", text="one of them", nargs="?"),
-            _JSON,
-            _flag("--shell", text="as shell variables"),
-            _SHOW_SECRETS,
-        ),
-    ),
-    "stack export": ("Print the state", "stack_command:export", (_FILE, _SHOW_SECRETS)),
-    "stack import": (
-        "Replace the state",
-        "stack_command:import_",
-        (_FILE, _flag("-f", "--force", text="though it is another stack's, or out of order")),
-    ),
-    "stack history": (
-        "Show past updates",
-        "history:show",
-        (
-            _JSON,
-            _SHOW_SECRETS,
-            _flag("--full-dates", text="times, not ages"),
-            _value("--page-size", text="how many", type=int, default=10),
-            _value("--page", text="which part", type=int, default=1),
-        ),
-    ),
-    "config": ("Show and change configuration", "config_command:listing", (_JSON, _SHOW_SECRETS)),
+# Words → what they do, the function that does it ("module:name", loaded when called), and its options.
+_COMMANDS: Final = {
+    "preview": ("Show what an update would change", "session:operate", f"{_OPERATION} refresh"),
+    "up": ("Create or update the resources of a stack", "session:operate", f"{_CHANGE} refresh"),
+    "destroy": ("Delete all resources of a stack", "session:operate", f"{_CHANGE} refresh remove"),
+    "refresh": ("Bring the state to what is really there", "session:operate", f"{_CHANGE} clear"),
+    "cancel": ("Remove the locks a stack's other processes hold", "stack_command:cancel", "name yes"),
+    "login": ("Choose the backend: login file://<directory>", "stack_command:log_in", "url local"),
+    "whoami": ("Show the user", "stack_command:whoami", ""),
+    "version": ("Show the version", "stack_command:version", ""),
+    "stack": ("Show and manage stacks", "stack_command:show", "show-name show-secrets"),
+    "stack init": ("Make a stack", "stack_command:init", "name secrets-provider no-select"),
+    "stack select": ("Select a stack", "stack_command:select", "name secrets-provider create"),
+    "stack ls": ("List stacks", "stack_command:ls", "json all"),
+    "stack rm": ("Remove a stack", "stack_command:rm", "name yes force preserve-config"),
+    "stack output": ("Show outputs", "stack_command:output", "property json shell show-secrets"),
+    "stack export": ("Print the state", "stack_command:export", "file show-secrets"),
+    "stack import": ("Replace the state", "stack_command:import_", "file force"),
+    "stack history": ("Show past updates", "history:show", "json show-secrets full-dates page-size page"),
+    "config": ("Show and change configuration", "config_command:listing", "json show-secrets"),
     "config set": (
-        "Set a value (from standard input where none is given)",
+        "Set a value, or standard input",
         "config_command:set_value",
-        (
-            _KEY,
-            _value("value", text="the value", nargs="?"),
-            _flag("--secret", text="encrypt it"),
-            _flag("--plaintext", text="store it in clear"),
-            _PATH,
-            _value("--type", text="how to store it", choices=["string", "bool", "int", "float"]),
-        ),
+        "key value secret plaintext path type",
     ),
-    "config get": ("Print a value", "config_command:get", (_KEY, _JSON, _PATH)),
-    "config rm": ("Remove a value", "config_command:remove", (_KEY, _PATH)),
+    "config get": ("Print a value", "config_command:get", "key json path"),
+    "config rm": ("Remove a value", "config_command:remove", "key path"),
 }
 _ALIASES: Final = {"preview": ["pre"], "up": ["update"], "destroy": ["down", "dn"]}
 
 
+def _add(parser: argparse.ArgumentParser, names: str) -> argparse.ArgumentParser:
+    for name in names.split():
+        spellings, keywords, text = _OPTIONS[name]
+        parser.add_argument(*spellings.split(), **keywords, help=text)
+    return parser
+
+
 def _parser() -> argparse.ArgumentParser:
-    shared = _Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    for names, options in _SHARED:
-        shared.add_argument(*names, **options)
+    shared = _add(_Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS), _SHARED)
     text = "Runs this project's Pulumi program with the embedded engine (docs/engine.md)."
     top = _Parser(prog="pulumi", parents=[shared], allow_abbrev=False, description=text)
     below: dict[str, Any] = {"": top.add_subparsers(metavar="COMMAND")}
-    for words, (text, run, arguments) in _COMMANDS.items():
+    for words, (text, run, options) in _COMMANDS.items():
         parent, _, name = words.rpartition(" ")
         parser = below[parent].add_parser(
             name, help=text, description=text, parents=[shared], allow_abbrev=False, aliases=_ALIASES.get(name, [])
         )
-        parser.set_defaults(command=words, run=run)
-        for names, options in arguments:
-            parser.add_argument(*names, **options)
+        _add(parser, options).set_defaults(command=words, run=run)
         if words in ("stack", "config"):
             below[words] = parser.add_subparsers(metavar="SUBCOMMAND")
     return top

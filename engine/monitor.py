@@ -27,14 +27,22 @@ class Monitor:
         deployment: the operation.
         other_stack: returns the outputs of another stack by its name.
         stack_urn: the URN of the stack at hand.
+        ready: waits until secrets can be decrypted; called before the first registration.
     """
 
-    def __init__(self, deployment: Deployment, other_stack: Callable[[str], Properties], stack_urn: str) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        other_stack: Callable[[str], Properties],
+        stack_urn: str,
+        ready: Callable[[], None],
+    ) -> None:
         self._deployment = deployment
         self._messages = Messages()
         self._other_stack = other_stack
         self._aliases: dict[str, list[str]] = {}
         self._stack_urn = stack_urn
+        self._ready = ready
         self.stack_outputs: Properties = {}
 
     def GetDeploymentInfo(self, _request: Any) -> Any:  # noqa: N802
@@ -57,6 +65,8 @@ class Monitor:
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802
         """Register a resource."""
         with self._refusing(self._urn(request)):
+            if request.type == STACK_TYPE:
+                self._ready()
             goal = self._goal(request)
         resource = self._deployment.register(goal)
         self._aliases[resource.urn] = goal.aliases

@@ -76,7 +76,7 @@ def run(
     def warn(text: str) -> None:
         events(DiagnosticEvent("warning", text + "\n", stack_urn))
 
-    snapshot = session.snapshot(warn, settled=not options.preview)
+    snapshot = session.snapshot(warn, settled=not options.preview, wait=not options.preview)
     interrupted = pending.set_aside(snapshot, clear_creations=clear_pending_creates)
     pending.tell(interrupted, warn)
     state = SnapshotManager(None if options.preview else session.store, snapshot, manager)
@@ -139,7 +139,7 @@ def _work(session: Session, kind: str, deployment: Deployment, stack_urn: str) -
         return
     if kind != "update" or deployment.control.stop.is_set():
         return
-    monitor = Monitor(deployment, lambda name: _other_stack(session, name), stack_urn)
+    monitor = Monitor(deployment, lambda name: _other_stack(session, name), stack_urn, session.manager().wait)
     program = session.project.main
     error = sdk.run_program(
         program.parent if program.name == "__main__.py" else program,

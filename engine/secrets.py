@@ -105,6 +105,15 @@ class SecretsManager:
             )
         return key
 
+    def wait(self) -> None:
+        """Wait for the key where its derivation was begun.
+
+        Raises:
+            SecretsError: there is no passphrase, or a wrong one.
+        """
+        if self._thread is not None:
+            self.key()
+
     def key(self) -> bytes:
         """Return the key, waiting for it where needed.
 

@@ -62,9 +62,23 @@ class Session:
         """Return the effective configuration."""
         return effective(self.project, self.settings, self.manager())
 
-    def snapshot(self, warn: Callable[[str], None] | None = None, *, settled: bool = False) -> Snapshot:
-        """Read the state, a killed run's journal folded in; ``settled`` makes that the checkpoint."""
+    def snapshot(
+        self, warn: Callable[[str], None] | None = None, *, settled: bool = False, wait: bool = True
+    ) -> Snapshot:
+        """Read the state, a killed run's journal folded in.
+
+        Args:
+            warn: told where there was a journal.
+            settled: make what was folded the checkpoint.
+            wait: for the key; else a wrong passphrase shows when the first secret is used.
+
+        Raises:
+            SecretsError: a wrong passphrase.
+            StateError: the state is damaged.
+        """
         manager = self.manager()
+        if wait:
+            manager.wait()
         snapshot = self.store.read(manager)
         recovered = recover(self.store, snapshot, manager)
         snapshot = replace(recovered or snapshot, salt=manager.salt)

@@ -52,13 +52,28 @@ UNKNOWN: Final = Unknown()
 
 
 class Secret:
-    """A value that must not be shown; it keeps the ciphertext it was read with."""
+    """A value that must not be shown.
 
-    __slots__ = ("ciphertext", "value")
+    One read from a state keeps its ciphertext, and is decrypted when its value is first asked for.
+    """
 
-    def __init__(self, value: Value, ciphertext: str | None = None) -> None:
-        self.value = value
+    __slots__ = ("_decrypt", "_value", "ciphertext")
+
+    def __init__(
+        self, value: Value, ciphertext: str | None = None, decrypt: Callable[[str], Value] | None = None
+    ) -> None:
+        self._value = value
         self.ciphertext = ciphertext
+        self._decrypt = decrypt
+
+    @property
+    def value(self) -> Value:
+        """The value inside."""
+        decrypt = self._decrypt
+        if decrypt is not None and self.ciphertext is not None:
+            self._value = decrypt(self.ciphertext)
+            self._decrypt = None
+        return self._value
 
     def __repr__(self) -> str:
         return "[secret]"
@@ -302,7 +317,7 @@ def from_json(value: Any, decrypt: Callable[[str], Value]) -> Value:  # noqa: PL
         if SIGNATURE in value:
             if value[SIGNATURE] == SECRET_SIGNATURE:
                 if "ciphertext" in value:
-                    return Secret(decrypt(value["ciphertext"]), value["ciphertext"])
+                    return Secret(None, value["ciphertext"], decrypt)
                 return Secret(from_json(_plaintext(value), decrypt))
             return _special({key: from_json(item, decrypt) for key, item in value.items()})
         return {key: from_json(item, decrypt) for key, item in value.items()}
