@@ -99,11 +99,9 @@ def make(layout: Layout, host: str, mark: str) -> None:
         words = [sys.executable, "-I", "-S", str(_CLIENT), command, *socket_and_journal]
         _executable(root / "bin" / command, f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     source, target = find_traefik().resolve(), root / "usr/local/bin/traefik"
-    try:
-        os.link(source, target)
-    except OSError:
-        # Another file system, or another owner: fs.protected_hardlinks.
-        target.symlink_to(source)
+    # Its own copy: a link would share mode and time stamps with every other lab.
+    shutil.copyfile(source, target)
+    target.chmod(0o755)
 
 
 def start_ssh(layout: Layout, choice: str, addresses: Mapping[str, str], start: Launch) -> str:

@@ -251,7 +251,8 @@ class Lab:
         """Write the settings, and into the record what they say."""
         layout, addresses = self.layout, self._addresses(found)
         host_keys = {host: hosts.host_key(layout, host) for host in addresses}
-        settings.write(layout.settings, settings.build(layout, self.network, found, host_keys, self.inventory))
+        built = settings.build(layout, self.network, found, host_keys, self.inventory, hosts.find_traefik().resolve())
+        settings.write(layout.settings, built)
         record["inventory"] = {"source": str(self.source), "directory": str(self.inventory)}
         record["settings"] = str(layout.settings)
         record["hosts"] = {

@@ -13,7 +13,7 @@ from pathlib import Path
 from lab.errors import LabError
 
 SSH_PORT = 2222
-WEB_PORT, WEBSECURE_PORT, API_PORT = 8000, 8443, 8082
+WEB_PORT, WEBSECURE_PORT, API_PORT, STANDBY_API_PORT = 8000, 8443, 8082, 8083
 AUTHORITY_PORT = 9000
 # sun_path of unix(7) holds 108 bytes with the closing zero; the longest name made in the directory has 16.
 _SOCKET_DIRECTORY_LIMIT = 107 - 17

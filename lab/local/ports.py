@@ -7,7 +7,7 @@ import socket
 
 from lab.errors import LabError
 from lab.local.inventory import Guests
-from lab.local.layout import API_PORT, AUTHORITY_PORT, SSH_PORT, WEB_PORT, WEBSECURE_PORT
+from lab.local.layout import API_PORT, AUTHORITY_PORT, SSH_PORT, STANDBY_API_PORT, WEB_PORT, WEBSECURE_PORT
 
 
 def check(traefik: str, portainer: str, authority: str, guests: Guests) -> None:
@@ -28,6 +28,7 @@ def check(traefik: str, portainer: str, authority: str, guests: Guests) -> None:
         ("Traefik's entry point web", traefik, WEB_PORT),
         ("Traefik's entry point websecure", traefik, WEBSECURE_PORT),
         ("Traefik's API", traefik, API_PORT),
+        ("the API of Traefik's standby", traefik, STANDBY_API_PORT),
         ("the certificate authorities", authority, AUTHORITY_PORT),
         *((f"the backend of {each.name}", each.address, each.port) for each in guests.backends),
     ]

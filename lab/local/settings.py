@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import grp
+import hashlib
 import os
 import pwd
 from pathlib import Path
@@ -13,7 +15,15 @@ import yaml
 
 from lab.local.authority import write_private
 from lab.local.inventory import Guests
-from lab.local.layout import API_PORT, AUTHORITY_PORT, SSH_PORT, WEB_PORT, WEBSECURE_PORT, Layout
+from lab.local.layout import (
+    API_PORT,
+    AUTHORITY_PORT,
+    SSH_PORT,
+    STANDBY_API_PORT,
+    WEB_PORT,
+    WEBSECURE_PORT,
+    Layout,
+)
 
 INTERNAL_PATH, PUBLIC_PATH = "/acme/acme", "/acme/public"
 _HEADER = "# Written by bin/lab up for a stack whose settingsFile names it; bin/lab down removes it.\n"
@@ -34,7 +44,29 @@ def _group_name() -> str:
         return str(os.getgid())
 
 
-def build(layout: Layout, network: str, guests: Guests, host_keys: dict[str, str], inventory: Path) -> dict[str, Any]:
+@functools.lru_cache
+def _sha256(path: str, identity: tuple[int, int]) -> str:
+    del identity  # size and time, so that another program is another entry
+    with Path(path).open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _install(program: Path | None) -> dict[str, Any]:
+    """What puts the program back where it was changed."""
+    if program is None:
+        return {}
+    stat = program.stat()
+    return {"install": {"file": str(program), "sha256": _sha256(str(program), (stat.st_size, stat.st_mtime_ns))}}
+
+
+def build(
+    layout: Layout,
+    network: str,
+    guests: Guests,
+    host_keys: dict[str, str],
+    inventory: Path,
+    program: Path | None = None,
+) -> dict[str, Any]:
     """The settings as plain data.
 
     Args:
@@ -43,6 +75,7 @@ def build(layout: Layout, network: str, guests: Guests, host_keys: dict[str, str
         guests: what the inventory holds.
         host_keys: public host key line by host.
         inventory: the inventory the lab serves: as given, or its own copy where it had to move addresses.
+        program: Traefik on this machine, the same as in its container.
     """
     traefik = layout.traefik
     address = traefik_address(network)
@@ -72,6 +105,8 @@ def build(layout: Layout, network: str, guests: Guests, host_keys: dict[str, str
             "webAddress": f"{address}:{WEB_PORT}",
             "websecureAddress": f"{address}:{WEBSECURE_PORT}",
             "apiAddress": f"{address}:{API_PORT}",
+            "standbyApiAddress": f"{address}:{STANDBY_API_PORT}",
+            **_install(program),
         },
         "certificateAuthority": {
             "url": f"https://{authority}:{AUTHORITY_PORT}",

@@ -91,8 +91,10 @@ def unit(stack: Stack) -> Path:
         (lambda stack: edit(unit(stack), "RestartSec=250ms", "RestartSec=9"), "traefik.service"),
         (lambda stack: stack.remote("systemctl stop traefik"), "traefik.service is inactive"),
         (lambda stack: stack.remote("systemctl disable traefik"), "traefik.service is disabled"),
+        (lambda stack: stack.path("usr/local/bin/traefik").chmod(0o700), "mode is 0700, not 0755"),
+        (lambda stack: stack.path("usr/local/bin/traefik").unlink(), "traefik was changed by hand: it is missing"),
     ],
-    ids=["edited", "removed", "mode", "static", "unit", "stopped", "disabled"],
+    ids=["edited", "removed", "mode", "static", "unit", "stopped", "disabled", "program's mode", "no program"],
 )  # fmt: skip
 def test_drift_shows_in_a_plain_preview_and_up_mends_it(deployed: Stack, damage, named: str) -> None:
     damage(deployed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -99,6 +100,9 @@ def test_what_up_writes(make: Any, network: str) -> None:
     traefik = lab.settings["traefik"]
     assert Path(traefik["binary"]).samefile(lab.layout.traefik / "usr/local/bin/traefik")
     assert os.access(traefik["binary"], os.X_OK)
+    install = traefik["install"]
+    assert not Path(install["file"]).samefile(traefik["binary"]), "what is done to one lab's program concerns no other"
+    assert install["sha256"] == hashlib.sha256(Path(traefik["binary"]).read_bytes()).hexdigest()
     for key in ("configDirectory", "stateDirectory", "logDirectory", "unitDirectory"):
         assert Path(traefik[key]).is_dir()
         assert Path(traefik[key]).is_relative_to(lab.layout.traefik)
