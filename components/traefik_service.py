@@ -140,8 +140,8 @@ class TraefikService(pulumi.ComponentResource):
         }
         self.unit = units[service.UNIT]
         files = [*units.values()]
-        if mode.standby:
-            static = continuity.standby_static(configuration.static, traefik)
+        if mode.second:
+            static = continuity.standby_static(configuration.static, traefik, shared=mode.shared)
             files.append(
                 RemoteFile(
                     f"{name}-standby-static",

@@ -144,7 +144,8 @@ class Manager:
     def changed(self, unit: Unit) -> None:
         """Pass a service's state on to its sockets, and start what ``OnFailure=`` names."""
         if isinstance(unit, Service):
-            for each in self._sockets_of(unit.name):
+            # One that merely inherits a socket (Sockets=) is not what the socket starts.
+            for each in (each for each in self._sockets_of(unit.name) if each.settings.service == unit.name):
                 each.service_changed(unit.active_state, unit.sub_state)
             if unit.active_state == "failed":
                 for name in unit.definition.on_failure:

@@ -2,7 +2,9 @@
 
 * ``standby``: a second instance with the new configuration serves while Traefik restarts; the gateway sends it every
   request meanwhile. Nothing is lost behind the gateway.
-* ``sockets``: systemd holds Traefik's ports, so that connections wait rather than being refused, gateway or none.
+* ``sockets``: systemd holds Traefik's ports, gateway or none, so that connections wait rather than being refused. The
+  standby shares these very sockets: it goes on taking connections while Traefik restarts, or all that waited would meet
+  a Traefik without routes.
 
 The standby routes by the same dynamic file, and serves the certificates that Traefik has: it gets a copy of its ACME
 storage at each start, and never talks to a certificate authority.
@@ -42,6 +44,16 @@ class Mode:
     always: bool
     sockets: bool
 
+    @property
+    def shared(self) -> bool:
+        """The second instance takes its connections from Traefik's own sockets, since no gateway sends it any."""
+        return self.sockets and not self.standby
+
+    @property
+    def second(self) -> bool:
+        """There is a second instance at all."""
+        return self.standby or self.shared
+
 
 def mode(settings: Settings) -> Mode:
     """What ``phoenix:traefik.continuity`` says, or its default."""
@@ -55,9 +67,7 @@ def mistakes(settings: Settings) -> Iterator[str]:
     """A sentence for each way in which the settings contradict each other."""
     traefik, chosen = settings.traefik, mode(settings)
     where = f"{settings.source}: phoenix:traefik"
-    if not chosen.standby:
-        return
-    if settings.gateway.connection is None:
+    if chosen.standby and settings.gateway.connection is None:
         yield (
             f"{where}.continuity is {traefik.continuity!r}, but a standby needs the gateway, which sends requests "
             "to it: set phoenix:gateway.connection, or choose 'sockets' or 'none'."
@@ -67,15 +77,11 @@ def mistakes(settings: Settings) -> Iterator[str]:
             f"{where}.standbyRuns is 'always' and continuity 'both': after a crash, connections would wait in "
             "systemd's socket and never reach the standby: choose continuity 'standby', or standbyRuns 'restarts'."
         )
+    own = ("standby_web_address", "standby_websecure_address") if chosen.standby else ()
+    if not chosen.second:
+        return
     taken: dict[str, str] = {}
-    for name in (
-        "web_address",
-        "websecure_address",
-        "api_address",
-        "standby_web_address",
-        "standby_websecure_address",
-        "standby_api_address",
-    ):
+    for name in ("web_address", "websecure_address", "api_address", *own, "standby_api_address"):
         address: str = getattr(traefik, name)
         other = taken.setdefault(_port(address), name)
         if other != name and _overlap(address, getattr(traefik, other)):
@@ -109,22 +115,25 @@ def standby_storage(traefik: TraefikSettings) -> str:
     return f"{traefik.state_directory}/{STANDBY_NAME}"
 
 
-def standby_static(static: Mapping[str, Any], traefik: TraefikSettings) -> dict[str, Any]:
+def standby_static(static: Mapping[str, Any], traefik: TraefikSettings, *, shared: bool = False) -> dict[str, Any]:
     """The standby's static configuration, from that of Traefik itself.
 
     Other ports and another storage; its certificate authorities lead to a closed loopback port, so that it neither
     orders nor renews anything. Redirects keep naming Traefik's own port.
+
+    Args:
+        static: Traefik's.
+        traefik: the standby's ports.
+        shared: it gets Traefik's sockets; only its API has a port of its own then.
     """
     result: dict[str, Any] = copy.deepcopy(dict(static))
-    addresses = {
-        WEB: traefik.standby_web_address,
-        WEBSECURE: traefik.standby_websecure_address,
-        API: traefik.standby_api_address,
-    }
+    addresses = {API: traefik.standby_api_address}
+    if not shared:
+        addresses |= {WEB: traefik.standby_web_address, WEBSECURE: traefik.standby_websecure_address}
     for name, address in addresses.items():
         result["entryPoints"][name]["address"] = address
     redirect = result["entryPoints"][WEB].get("http", {}).get("redirections", {}).get("entryPoint")
-    if redirect:
+    if redirect and not shared:
         redirect["to"] = f":{_port(traefik.websecure_address)}"
     for value in result.get("certificatesResolvers", {}).values():
         value["acme"]["caServer"] = _NO_AUTHORITY
@@ -151,7 +160,7 @@ def service(settings: Settings) -> Service:
         unit_path=traefik.unit_path,
         binary=traefik.binary,
         state_directory=traefik.state_directory,
-        standby=chosen.standby,
+        standby=chosen.second,
         standby_always=chosen.always,
         sockets=chosen.sockets,
         standby_static_path=standby_static_path(traefik),

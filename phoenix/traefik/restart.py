@@ -1,9 +1,10 @@
 """Brings Traefik into the state its files ask for, with a restart that costs its clients as little as may be.
 
 With a standby: start it with the new configuration → it serves the intended revision → the gateway sends it every
-request → restart Traefik → it serves → the gateway sends requests to it again → the standby ends. Whatever fails on
-the way, one of the two goes on serving, and what refused to run is put aside. Each step may be run again at any
-point: what a killed run left is finished by the next.
+request → restart Traefik → it serves → the gateway sends requests to it again → the standby ends. Without a gateway it
+takes its connections from the same sockets as Traefik, and nothing is switched. Whatever fails on the way, one of the
+two goes on serving, and what refused to run is put aside. Each step may be run again at any point: what a killed run
+left is finished by the next.
 """
 
 from __future__ import annotations
@@ -112,6 +113,8 @@ class Restart:
         elif self._restart_is_due(state):
             if self.gateway is not None and self.service.standby:
                 self._with_standby(self.gateway, state)
+            elif self._shares(state):
+                self._beside_standby(state)
             else:
                 self._restart(state, self._certificates(self.api_url))
         self._tidy()
@@ -152,6 +155,25 @@ class Restart:
             self._switch(gateway, to_standby=False)
         self._start_standby(state.due, known)
         self._switch(gateway, to_standby=True)
+        try:
+            self._restart(state, known)
+        except PhoenixError:
+            if self._serves(self.api_url):
+                self._tidy()
+            raise
+
+    def _shares(self, state: State) -> bool:
+        """Whether a standby can take connections from the sockets that Traefik has now."""
+        return self.service.standby and self.service.sockets and state.sockets == len(scripts.SOCKETS)
+
+    def _beside_standby(self, state: State) -> None:
+        """Restart Traefik while a second instance takes connections from the same sockets."""
+        known = self._certificates(self.api_url)
+        if state.standby == "active" and not self._serves(self.api_url):
+            # A killed run left it so: the standby carries everything.
+            self._restart(state, known)
+            return
+        self._start_standby(state.due, known)
         try:
             self._restart(state, known)
         except PhoenixError:

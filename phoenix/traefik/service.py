@@ -45,7 +45,8 @@ class Service:
         unit_path: ``traefik.service``.
         binary: the installed program.
         state_directory: where the unit keeps its record.
-        standby: a standby takes over during restarts.
+        standby: a standby takes over during restarts; with ``sockets``, and where no gateway is there to send it
+            requests, from the same sockets.
         standby_always: and runs all the time.
         sockets: systemd holds the ports.
         standby_static_path, standby_unit_path: the standby's files.
@@ -81,7 +82,7 @@ class State:
         due: what the running instance has otherwise than the disk: ``static``, ``unit``, ``binary``.
         standby, standby_enabled: of the standby, in systemd's words.
         standby_due: likewise for the standby.
-        sockets: how many of the socket units are active.
+        sockets: how many of the socket units are active, and on the port they name.
         sockets_enabled: how many are enabled.
     """
 
@@ -134,6 +135,14 @@ def _variables(service: Service) -> str:
     return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
 
 
+_LISTENED = r"""
+listened() { # whether anything listens on the port in the file of socket unit $1; systemd keeps the old one until told
+  port=$(sed -n 's/^ListenStream=\(.*:\)\{0,1\}//p' "${unit%/*}/$1" 2>/dev/null | head -n 1)
+  [ -z "$port" ] || cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+    grep -q -E "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$port") [0-9A-F]+:0000 0A "
+}
+"""
+
 _INSPECT = f"""
 recorded() {{ sed -n "s/^$2=//p" "$1/{RECORD_NAME}" 2>/dev/null; }}
 written() {{ sed -n 's/^Environment={DIGEST_VARIABLE}=//p' "$1" 2>/dev/null; }}
@@ -155,7 +164,7 @@ while IFS= read -r line; do # a block for each unit, in the order asked for, and
       case $1 in
         {UNIT}) active=${{line#*=}} ;;
         {STANDBY}) standby=${{line#*=}} ;;
-        *) sockets="$sockets ${{line#*=}}" ;;
+        *) if listened "$1"; then sockets="$sockets ${{line#*=}}"; fi ;;
       esac ;;
     '') [ $# = 0 ] || shift ;;
   esac
@@ -182,7 +191,7 @@ true
 
 def inspect_script(service: Service) -> str:
     """Prints ``key=value`` lines on the services' state; always exits 0."""
-    return _variables(service) + _INSPECT
+    return _variables(service) + _LISTENED + _INSPECT
 
 
 def problems(service: Service, state: State) -> Iterator[str]:
@@ -195,7 +204,7 @@ def problems(service: Service, state: State) -> Iterator[str]:
         yield f"{UNIT} or a unit beside it changed on disk, and systemd has not read it yet"
     yield from (_DUE[key] for key in state.due)
     if service.sockets and state.sockets < len(SOCKETS):
-        yield f"{len(SOCKETS) - state.sockets} of {' and '.join(SOCKETS)} are not active: a restart refuses connections"
+        yield f"{len(SOCKETS) - state.sockets} of {' and '.join(SOCKETS)} do not listen: a restart refuses connections"
     if service.sockets and state.sockets_enabled < len(SOCKETS):
         yield f"{len(SOCKETS) - state.sockets_enabled} of {' and '.join(SOCKETS)} are not enabled"
     if not service.sockets and state.sockets:
@@ -237,8 +246,10 @@ def restart_script(service: Service) -> str:
     if service.sockets:
         # A socket cannot take a port that Traefik itself still holds.
         sockets = [
-            f"if ! systemctl is-active --quiet {SOCKETS[0]} || ! systemctl is-active --quiet {SOCKETS[1]}; then",
-            f"  systemctl stop {UNIT}",
+            f"held() {{ systemctl is-active --quiet {SOCKETS[0]} && systemctl is-active --quiet {SOCKETS[1]} &&",
+            f"  listened {SOCKETS[0]} && listened {SOCKETS[1]}; }}",
+            "if ! held; then",
+            f"  systemctl stop {UNIT} {together}",
             f"  systemctl reset-failed {together} 2>/dev/null || :",
             f"  systemctl start {together}",
             "fi",
@@ -249,9 +260,8 @@ def restart_script(service: Service) -> str:
             f"  systemctl stop {together}",
             "fi",
         ]
-    return "\n".join(
-        ("set -e", f"systemctl reset-failed {UNIT} 2>/dev/null || :", *sockets, f"systemctl restart {UNIT}")
-    )
+    lines = ("set -e", f"systemctl reset-failed {UNIT} 2>/dev/null || :", *sockets, f"systemctl restart {UNIT}")
+    return _variables(service) + _LISTENED + "\n".join(lines)
 
 
 def start_standby_script() -> str:

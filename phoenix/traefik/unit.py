@@ -82,12 +82,14 @@ def standby_sections(settings: Settings, storages: Iterable[str], without: Colle
     """
     traefik, chosen = settings.traefik, continuity.mode(settings)
     own, static_path = continuity.standby_storage(traefik), continuity.standby_static_path(traefik)
+    sockets = " ".join(SOCKETS)
     service = [
         ("ExecStartPre", command(_copy_script(own, storages))),
         ("ExecStartPre", command(_record_script(traefik, own, static_path))),
         *_program(traefik, static_path),
         ("ExecStopPost", f"/bin/rm -rf {argument(own)}"),
         ("RuntimeMaxSec", f"{continuity.REFRESH_HOURS}h"),
+        *([("Sockets", sockets)] if chosen.shared else []),
         *_directories(traefik),
         *_sandbox(traefik, without),
     ]
@@ -232,7 +234,7 @@ def render_others(settings: Settings, static: Mapping[str, Any], without: Collec
     """The other units the stack needs, name → text: the standby's, the sockets'."""
     chosen = continuity.mode(settings)
     found = {}
-    if chosen.standby:
+    if chosen.second:
         parts = standby_sections(settings, continuity.storages(static), without)
         found[STANDBY] = text(STANDBY, parts)
     if chosen.sockets:

@@ -76,7 +76,11 @@ class World:
     service: Service = SERVICE
 
     def look(self, moment: str) -> None:
-        """Note it where a request would fail now."""
+        """Note it where a request would fail now; from shared sockets, whoever serves takes it."""
+        if self.service.sockets:
+            if not (self.main.serves or self.standby.serves):
+                self.lost.append(f"command {self.commands}: {moment}")
+            return
         first, second = (self.standby, self.main) if self.switch else (self.main, self.standby)
         target = first if first.running else second
         if not target.serves:
@@ -89,7 +93,7 @@ class World:
 
     def stop(self, instance: Instance, name: str) -> None:
         """End an instance; whoever still has a connection to it loses a request."""
-        if instance.running and instance.connections:
+        if instance.running and instance.connections and not self.service.sockets:
             self.lost.append(f"command {self.commands}: {name} was ended under {instance.connections} connections")
         instance.running, instance.booting = False, 0
         self.look(f"{name} is down")
@@ -152,7 +156,7 @@ class Target(ContextManaged):
 
     def _state(self) -> str:
         main, standby = self.world.main, self.world.standby
-        sockets = " ".join(["inactive"] * len(SOCKETS))
+        sockets = " ".join(["active" if self.world.service.sockets else "inactive"] * len(SOCKETS))
         return "\n".join(
             (
                 "stale=no",

@@ -139,7 +139,11 @@ def test_the_standby_serves_the_same_and_asks_no_authority(deployment: Deploymen
 def test_with_sockets_no_connection_is_refused(deployment: Deployment) -> None:
     """Directly at Traefik, without the gateway: what waits is answered, by 404 while Traefik reads its routes."""
     deployment.up(traefik={"continuity": "sockets"})
-    assert deployment.lab.shell(deployment.traefik, "systemctl is-active traefik-web.socket traefik-websecure.socket")
+    names = "traefik-web.socket traefik-websecure.socket"
+    assert deployment.lab.shell(deployment.traefik, f"systemctl is-active {names}")
+    paths = [f"/etc/systemd/system/{name}" for name in ("traefik.service", *names.split())]
+    said = deployment.lab.exec(deployment.traefik, "systemd-analyze", "verify", *paths)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
     assert deployment.clean()
     level = "WARN" if deployment.settings["traefik"].get("logLevel") != "WARN" else "INFO"
     with deployment.load(200, direct=True) as load:

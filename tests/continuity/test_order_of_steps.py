@@ -18,6 +18,10 @@ from phoenix.traefik.service import Service
 from tests.continuity.machine import ADDRESS, MAIN, PLACE, SERVICE, STANDBY, Front, Instance, Target, World
 
 ALWAYS = dataclasses.replace(SERVICE, standby_always=True)
+SHARED = dataclasses.replace(SERVICE, sockets=True)
+"""Without a gateway: both instances take connections from the same sockets."""
+
+SERVICES = pytest.mark.parametrize("service", [SERVICE, ALWAYS, SHARED], ids=["restarts", "always", "shared"])
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +41,7 @@ def run(world: World) -> list[str]:
     said: list[str] = []
     Restart(
         target=Target(world),
-        gateway=Gateway(Front(world), PLACE, ADDRESS, 443, 8443),
+        gateway=None if world.service.sockets else Gateway(Front(world), PLACE, ADDRESS, 443, 8443),
         service=world.service,
         api_url=f"http://127.0.0.1:{MAIN}",
         standby_api_url=f"http://127.0.0.1:{STANDBY}",
@@ -57,7 +61,7 @@ def settled(world: World) -> None:
     assert world.lost == []
 
 
-@pytest.mark.parametrize("service", [SERVICE, ALWAYS], ids=["restarts", "always"])
+@SERVICES
 def test_a_restart_that_is_due(service: Service) -> None:
     world = World(service=service, standby=Instance(service.standby_always, 1))
     said = run(world)
@@ -82,7 +86,7 @@ def test_a_stopped_traefik_is_started() -> None:
     assert "started in" in said[0]
 
 
-@pytest.mark.parametrize("service", [SERVICE, ALWAYS], ids=["restarts", "always"])
+@SERVICES
 def test_cut_off_at_any_point_and_run_again(service: Service) -> None:
     whole = World(service=service, standby=Instance(service.standby_always, 1))
     run(whole)
@@ -96,8 +100,9 @@ def test_cut_off_at_any_point_and_run_again(service: Service) -> None:
         settled(world)
 
 
-def test_a_standby_that_does_not_start_leaves_traefik_alone() -> None:
-    world = World(bad_for_standby=frozenset({2}))
+@pytest.mark.parametrize("service", [SERVICE, SHARED], ids=["gateway", "shared"])
+def test_a_standby_that_does_not_start_leaves_traefik_alone(service: Service) -> None:
+    world = World(service=service, bad_for_standby=frozenset({2}))
     with pytest.raises(
         TraefikError, match=r"does not start: .*nothing works; Traefik itself was not restarted; the old"
     ):
@@ -106,19 +111,21 @@ def test_a_standby_that_does_not_start_leaves_traefik_alone() -> None:
     assert world.lost == []
 
 
-def test_a_traefik_that_does_not_start_goes_back_to_what_it_ran_with() -> None:
-    world = World(bad_for_main=frozenset({2}))
+@pytest.mark.parametrize("service", [SERVICE, SHARED], ids=["gateway", "shared"])
+def test_a_traefik_that_does_not_start_goes_back_to_what_it_ran_with(service: Service) -> None:
+    world = World(service=service, bad_for_main=frozenset({2}))
     with pytest.raises(TraefikError, match=r"does not start: .*; it runs with the old traefik\.yml again"):
         run(world)
     assert (world.main.version, world.disk, world.switch, world.standby.running) == (1, 1, False, False)
     assert world.lost == []
 
 
-def test_where_nothing_starts_the_standby_goes_on() -> None:
-    world = World(bad_for_main=frozenset({1, 2}))
+@pytest.mark.parametrize("service", [SERVICE, SHARED], ids=["gateway", "shared"])
+def test_where_nothing_starts_the_standby_goes_on(service: Service) -> None:
+    world = World(service=service, bad_for_main=frozenset({1, 2}))
     with pytest.raises(TraefikError, match="does not start"):
         run(world)
-    assert world.switch
+    assert world.switch is not service.sockets
     assert world.standby.serves
     assert world.lost == []
     world.bad_for_main = frozenset()
@@ -128,22 +135,24 @@ def test_where_nothing_starts_the_standby_goes_on() -> None:
     assert world.lost == []
 
 
-def test_the_standby_goes_on_while_traefik_runs_but_does_not_serve() -> None:
-    world = World(main=Instance(True, 1, booting=10**6), standby=Instance(True, 2), switch=True)
+@pytest.mark.parametrize("service", [SERVICE, SHARED], ids=["gateway", "shared"])
+def test_the_standby_goes_on_while_traefik_runs_but_does_not_serve(service: Service) -> None:
+    stuck = Instance(True, 1, booting=10**6)
+    world = World(service=service, main=stuck, standby=Instance(True, 2), switch=not service.sockets)
     run(world)
     settled(world)
 
 
 @given(
     cuts=st.lists(st.integers(1, 40), max_size=4),
-    always=st.booleans(),
+    service=st.sampled_from([SERVICE, ALWAYS, SHARED]),
     main_fails=st.booleans(),
     standby_fails=st.booleans(),
 )
-def test_any_sequence_of_failures(cuts: list[int], always: bool, main_fails: bool, standby_fails: bool) -> None:
+def test_any_sequence_of_failures(cuts: list[int], service: Service, main_fails: bool, standby_fails: bool) -> None:
     world = World(
-        service=ALWAYS if always else SERVICE,
-        standby=Instance(always, 1),
+        service=service,
+        standby=Instance(service.standby_always, 1),
         bad_for_main=frozenset({2} if main_fails else ()),
         bad_for_standby=frozenset({2} if standby_fails else ()),
     )

@@ -50,8 +50,11 @@ def test_the_means_a_stack_uses(case: str) -> None:
     assert continuity.mode(chosen) == continuity.Mode(standby, always, sockets)
     assert list(continuity.mistakes(chosen)) == []
     names = set(unit.render_others(chosen, {}))
-    assert (service.STANDBY in names) is standby
+    assert (service.STANDBY in names) is (standby or sockets)
     assert (set(service.SOCKETS) <= names) is sockets
+    if service.STANDBY in names:
+        inherits = directives(unit.render_others(chosen, {})[service.STANDBY]).get("Sockets")
+        assert inherits == (None if standby else [" ".join(service.SOCKETS)])
 
 
 def directives(text: str) -> dict[str, list[str]]:
@@ -265,7 +268,7 @@ PROBLEMS: dict[str, tuple[Service, State, list[str]]] = {
     "no socket": (
         service_of(),
         State(enabled="enabled", active="active", sockets=1, sockets_enabled=2),
-        ["1 of traefik-web.socket and traefik-websecure.socket are not active"],
+        ["1 of traefik-web.socket and traefik-websecure.socket do not listen"],
     ),
     "a socket too many": (
         service_of(GATEWAY),
@@ -337,6 +340,18 @@ def test_systemd_finds_nothing_to_say_about_any_unit(sections: dict[str, Any], t
         (tmp_path / service.UNIT).write_text(unit.render(chosen) + "[Service]\nNoSuchThing=1\n")
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert "NoSuchThing" in done.stderr, "this test would see a wrong key"
+
+
+def test_a_standby_that_shares_the_sockets_has_its_own_api_alone() -> None:
+    chosen = settings()
+    main = static.static_config(chosen, "internal.example.test", None)
+    found = continuity.standby_static(main, chosen.traefik, shared=True)
+    assert found["entryPoints"]["traefik"]["address"] == chosen.traefik.standby_api_address
+    for name in ("web", "websecure"):
+        assert found["entryPoints"][name] == main["entryPoints"][name]
+    assert found["certificatesResolvers"] != main["certificatesResolvers"]
+    (mistake,) = continuity.mistakes(settings(traefik(standbyApiAddress="127.0.0.1:8080")))
+    assert "apiAddress listens too" in mistake
 
 
 REFUSED = {
