@@ -59,8 +59,9 @@ class TraefikSettings(SettingsModel):
             if its own ``/ping`` answers within 5 s, and a first start that asks for hundreds of certificates at once
             leaves no processor time for that: raise it there.
         continuity: what a restart costs the clients. ``standby``: nothing behind the gateway, which sends requests to a
-            second instance meanwhile; ``sockets``: no connection is refused, since systemd holds the ports; ``both``;
-            ``none``. By default ``standby`` where ``phoenix:gateway.connection`` is set, else ``sockets``.
+            second instance meanwhile; ``sockets``: no connection is refused, since systemd holds the ports, and a
+            second instance takes them meanwhile; ``both``; ``none``. By default ``standby`` where
+            ``phoenix:gateway.connection`` is set, else ``sockets``.
         standby_web_address: the standby's entry point ``web``; it takes no ACME challenges.
         standby_websecure_address: its entry point ``websecure``, which the gateway must reach.
         standby_api_address: its API.
