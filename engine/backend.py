@@ -23,14 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoint import (
-    Snapshot,
-    deployment_from_json,
-    deployment_to_json,
-    encode,
-    now,
-    salt_of,
-)
+from engine.checkpoint import Snapshot, deployment_from_json, deployment_to_json, encode, now, salt_of
 from engine.errors import ConfigurationError, EngineError, LockedError, StackNotFoundError, StateError, UnsupportedError
 from engine.project import Project
 from engine.secrets import SecretsManager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, UnsupportedError
 from engine.project import Project, load_yaml, parse_yaml
 from engine.secrets import SecretsManager, read_passphrase
 
@@ -34,17 +34,9 @@ class Setting:
 
 def to_text(value: Any) -> str:
     """Return a setting's string form, as the official CLI hands it to programs."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return ""
     if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, int | float):
-        return str(value)
-    return go_json(value)
+        value = int(value)
+    return value if isinstance(value, str) else "" if value is None else go_json(value)
 
 
 def go_json(value: Any) -> str:
@@ -67,18 +59,13 @@ class StackSettings:
         self.path = path
         self.project = project
         self.text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        raw = load_yaml(path) if self.text else {}
-        if raw is None:
-            raw = {}
+        raw = (load_yaml(path) if self.text else None) or {}
         if not isinstance(raw, dict) or not isinstance(raw.get("config") or {}, dict):
             raise ConfigurationError(f"{path} must be a map, and its config too")
         self.raw: dict[str, Any] = raw
-        for unsupported in ("secretsprovider", "encryptedkey", "environment"):
-            value = raw.get(unsupported)
-            if value and value != "passphrase":
-                raise ConfigurationError(
-                    f"{path}: {unsupported} is not supported by the embedded engine: use the official CLI"
-                )
+        for key in ("secretsprovider", "encryptedkey", "environment"):
+            if raw.get(key) not in (None, "", "passphrase"):
+                raise UnsupportedError(f"{path}: {key}")
 
     @property
     def config(self) -> dict[str, Any]:
@@ -214,7 +201,7 @@ def _fits(kind: str | None, items: Any, value: Any) -> bool:
         "string": isinstance(value, str),
         "boolean": text in ("true", "false"),
         "integer": re.fullmatch(r"[+-]?\d+", text) is not None,
-        "number": _is_number(text),
+        "number": re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) is not None,
         "object": _parsed(value, dict) is not None,
     }[kind]
 
@@ -232,11 +219,3 @@ def _parsed(value: Any, kind: type) -> Any:
         except ValueError:
             return None
     return value if isinstance(value, kind) else None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

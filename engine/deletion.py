@@ -40,9 +40,7 @@ def delete(deployment: Deployment, *, everything: bool) -> None:
             return
         operation = "discard" if item.external else "delete-replaced" if item.delete else "delete"
         deployment.steps.delete(
-            item,
-            operation=operation,
-            with_another=bool(item.deleted_with) and item.deleted_with in urns,
+            item, operation=operation, with_another=bool(item.deleted_with) and item.deleted_with in urns
         )
 
     with ThreadPoolExecutor(max_workers=max(1, deployment.options.parallel)) as pool:

@@ -23,16 +23,7 @@ from engine.providers.command import CommandProvider
 from engine.providers.dynamic import DynamicProvider
 from engine.providers.ssh import Pool
 from engine.steps import Aborted, Control, Options, Steps
-from engine.values import (
-    UNKNOWN,
-    UNKNOWN_STRING,
-    Properties,
-    Secret,
-    carry_ciphertexts,
-    contains_secret,
-    mask,
-    same,
-)
+from engine.values import UNKNOWN, UNKNOWN_STRING, Properties, Secret, carry_ciphertexts, contains_secret, mask, same
 
 GO_PROVIDER_VERSION: Final = "1.2.0"
 

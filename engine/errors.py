@@ -69,17 +69,7 @@ class SecretsError(EngineError):
 
 
 class ProviderError(EngineError):
-    """A provider refused or failed an operation.
-
-    Attributes:
-        partial: the outputs that were reached all the same, or None where nothing was made.
-        identifier: the id of the half-made resource, or empty.
-    """
-
-    def __init__(self, message: str, partial: dict[str, object] | None = None, identifier: str = "") -> None:
-        super().__init__(message)
-        self.partial = partial
-        self.identifier = identifier
+    """A provider refused or failed an operation."""
 
 
 class OutcomeUnknown(ProviderError):  # noqa: N818 - the name tells what happened

@@ -162,11 +162,7 @@ class SnapshotManager:
         self._finish({"o": "end"}, token)
 
     def add(
-        self,
-        resource: Resource,
-        replaces: Resource | None,
-        token: int | None = None,
-        condemns: Resource | None = None,
+        self, resource: Resource, replaces: Resource | None, token: int | None = None, condemns: Resource | None = None
     ) -> None:
         """Record a finished resource.
 

@@ -207,11 +207,7 @@ def _interruptible(control: Control, warn: Callable[[str], None]) -> Iterator[No
             "(what runs then stays a pending operation)"
         )
 
-    try:
-        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread
-        yield
-        return
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ Reference: https://www.pulumi.com/docs/iac/concepts/projects/project-file/
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,10 +75,8 @@ class Project:
     file: Path
     main: Path
     stack_directory: Path
-    runtime: str = "python"
     fields: tuple[ConfigField, ...] = ()
     backend_url: str | None = None
-    raw: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def settings_file(self, stack: str) -> Path:
         """Return the stack's settings file."""
@@ -94,9 +92,8 @@ def find_project(start: Path) -> Project:
     """
     start = start.resolve()
     for directory in (start, *start.parents):
-        for name in ("Pulumi.yaml", "Pulumi.yml"):
-            if (directory / name).is_file():
-                return load_project(directory / name)
+        if (directory / "Pulumi.yaml").is_file():
+            return load_project(directory / "Pulumi.yaml")
     raise ConfigurationError(
         f"no Pulumi.yaml project file found in {start} or above: change to the project's directory, or give --cwd"
     )
@@ -127,7 +124,6 @@ def load_project(path: Path) -> Project:
         stack_directory=directory / str(raw.get("stackConfigDir") or raw.get("config_dir") or ""),
         fields=_config_fields(raw.get("config"), raw["name"], path),
         backend_url=backend.get("url") if isinstance(backend, dict) else None,
-        raw=raw,
     )
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import sys
-import threading
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -90,20 +88,11 @@ def _preview_first(session: Session, kind: str, arguments: argparse.Namespace) -
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-    meanwhile = threading.Thread(target=_import_ssh, daemon=True)
-    meanwhile.start()
     status = _wait(child)
-    meanwhile.join()
     if status != 0:
         failed = DeploymentFailed("the preview failed")
         failed.exit_code = status
         raise failed
-
-
-def _import_ssh() -> None:
-    """Import what remote commands need while there is nothing else to do: an eighth of an update's time."""
-    with suppress(ImportError):
-        importlib.import_module("asyncssh")
 
 
 def _wait(child: int) -> int:
@@ -165,9 +154,8 @@ def _once(session: Session, kind: str, arguments: argparse.Namespace, *, preview
 def _display(session: Session, kind: str, arguments: argparse.Namespace, *, preview: bool) -> View:
     out = sys.stdout
     if arguments.json:
-        if preview and not os.environ.get("PULUMI_ENABLE_STREAMING_JSON_PREVIEW"):
-            return Digest(out, show_secrets=arguments.show_secrets, show_sames=arguments.show_sames)
-        return EventLog(out)
+        digest = Digest(out, show_secrets=arguments.show_secrets, show_sames=arguments.show_sames)
+        return digest if preview else EventLog(out)
     palette = Palette(enabled=wants_colour(getattr(arguments, "color", "auto"), out))
     title = _TITLES[kind][0 if preview else 1]
     print(palette("headline", f"{title} ({session.store.name}):"), file=out, flush=True)

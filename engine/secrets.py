@@ -90,20 +90,20 @@ class SecretsManager:
     def _checked_key(self) -> bytes:
         if self._passphrase is None:
             raise SecretsError(_UNSET)
-        parts = self.salt.split(":", 2)
-        if len(parts) != 3 or parts[0] != "v1":
+        version, _, rest = self.salt.partition(":")
+        salt, separator, check = rest.partition(":")
+        if version != "v1" or not separator:
             raise SecretsError("the stack's encryptionsalt is malformed: it must be v1:<salt>:<check value>")
         try:
-            key = derive(self._passphrase, base64.b64decode(parts[1], validate=True))
-            matches = _decrypt(key, parts[2]) == CHECK_WORD
+            key = derive(self._passphrase, base64.b64decode(salt, validate=True))
+            if _decrypt(key, check) == CHECK_WORD:
+                return key
         except (SecretsError, binascii.Error):
-            matches = False
-        if not matches:
-            raise SecretsError(
-                "incorrect passphrase: set PULUMI_CONFIG_PASSPHRASE (or PULUMI_CONFIG_PASSPHRASE_FILE) "
-                "to the passphrase this stack was made with"
-            )
-        return key
+            pass  # told below
+        raise SecretsError(
+            "incorrect passphrase: set PULUMI_CONFIG_PASSPHRASE (or PULUMI_CONFIG_PASSPHRASE_FILE) "
+            "to the passphrase this stack was made with"
+        )
 
     def wait(self) -> None:
         """Wait for the key where its derivation was begun.
@@ -120,16 +120,13 @@ class SecretsManager:
         Raises:
             SecretsError: there is no passphrase, or a wrong one.
         """
-        if self._key is None:
-            with self._lock:
-                if self._thread is not None:
-                    self._thread.join()
-                elif self._key is None and self._error is None:
-                    self._derive()
-            if self._error is not None:
-                raise self._error
-        if self._key is None:
-            raise SecretsError("the stack's key could not be derived")
+        with self._lock:
+            if self._thread is not None:
+                self._thread.join()
+            elif self._key is None and self._error is None:
+                self._derive()
+        if self._error is not None or self._key is None:
+            raise self._error or SecretsError("the stack's key could not be derived")
         return self._key
 
     def _aes(self) -> Any:
@@ -156,8 +153,7 @@ class SecretsManager:
     def encrypt(self, secret: Secret) -> dict[str, Any]:
         """Return a secret's checkpoint form; an unchanged secret keeps its ciphertext."""
         if secret.ciphertext is None:
-            text = json.dumps(to_json(secret.value, _plain_secret), separators=(",", ":"), ensure_ascii=False)
-            secret.ciphertext = self.encrypt_text(text)
+            secret.ciphertext = self.encrypt_text(_plain_secret(secret)["ciphertext"])
         return {SIGNATURE: SECRET_SIGNATURE, "ciphertext": secret.ciphertext}
 
     def decrypt(self, ciphertext: str) -> Any:

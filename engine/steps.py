@@ -171,10 +171,7 @@ class Steps:
             self.control.running.discard(context.cancelled)
 
     def _perform(self, kind: str, subject: Resource, context: Context, action: Callable[[], Any]) -> tuple[Any, int]:
-        """Run a provider's operation with its pending operation recorded; return result and token.
-
-        The result is the ProviderError itself where something was made all the same.
-        """
+        """Run a provider's operation with its pending operation recorded; return result and token."""
         with self._slots:
             if self.control.stop.is_set() and (kind != "delete" or self.control.interrupted):
                 raise Aborted
@@ -183,39 +180,28 @@ class Steps:
                 return self._limited(kind, subject, context, action), token
             except OutcomeUnknown:
                 raise  # what came of it is not known: it stays pending
-            except BaseException as error:
-                if isinstance(error, ProviderError) and error.partial is not None:
-                    return error, token
+            except BaseException:
                 self.manager.end(token)
                 raise
 
     def _apply(
         self, kind: str, new: Resource, action: Callable[[Provider, Context], tuple[str, Properties]]
-    ) -> tuple[int | None, ProviderError | None]:
-        """Create or update a resource for real or in a preview: sets its id and outputs.
-
-        Returns:
-            The operation's token, and the error of a resource that was only half made.
-        """
+    ) -> int | None:
+        """Create or update a resource for real or in a preview: sets its id and outputs; return the token."""
         if new.is_provider:
             new.outputs = {key: value for key, value in new.inputs.items() if key != "__internal"}
         if new.is_provider or not new.custom:
-            return None, None
+            return None
         provider, context = self._provider_of(new), self.context(new)
         token: int | None = None
-        failure: ProviderError | None = None
         if self.options.preview:
             new.id, new.outputs = action(provider, context)
         else:
-            result, token = self._perform(kind, new, context, lambda: action(provider, context))
-            if isinstance(result, ProviderError):
-                failure, new.init_errors = result, [str(result)]
-                result = result.identifier or new.id, result.partial or {}
-            new.id, new.outputs = result
+            (new.id, new.outputs), token = self._perform(kind, new, context, lambda: action(provider, context))
         for name in new.additional_secret_outputs:
             if name in new.outputs and not isinstance(new.outputs[name], Secret):
                 new.outputs = {**new.outputs, name: Secret(new.outputs[name])}
-        return token, failure
+        return token
 
     # -- steps ----------------------------------------------------------------------------------
 
@@ -259,13 +245,11 @@ class Steps:
             new.created = new.modified = now()
             if new.is_provider and not self.options.preview:
                 new.id = new.id or str(uuid.uuid4())
-            token, failure = self._apply("create", new, lambda provider, context: provider.create(context, new.inputs))
+            token = self._apply("create", new, lambda provider, context: provider.create(context, new.inputs))
             carry_ciphertexts(new.outputs, new.inputs)
             self.manager.add(new, replaces, token, condemns=was)
             if operation == "create":
                 self.count(operation, new)
-            if failure is not None:
-                raise failure
         return new
 
     def update(self, old: Resource, new: Resource, diff: DiffResult | None) -> Resource:
@@ -278,12 +262,10 @@ class Steps:
         new.created, new.modified = old.created, now()
         with self._step(StepEvent("pre", "update", new.urn, old, new, diff)):
             carry_ciphertexts(new.inputs, old.inputs)
-            token, failure = self._apply("update", new, action)
+            token = self._apply("update", new, action)
             carry_ciphertexts(new.outputs, old.outputs)
             self.manager.add(new, old, token)
             self.count("update", new)
-            if failure is not None:
-                raise failure
         return new
 
     def delete(

@@ -23,7 +23,6 @@ SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - the
 ASSET_SIGNATURE: Final = "c44067f5952c0a294b673a41bacd8c17"
 ARCHIVE_SIGNATURE: Final = "0def7320c3a5731c473e5ecbe6d01bc7"
 RESOURCE_SIGNATURE: Final = "5cf8f73096256a8f31e491e813e4eb8e"
-OUTPUT_SIGNATURE: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
 UNKNOWN_STRING: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 UNKNOWN_STRINGS: Final = frozenset(
     {
@@ -236,9 +235,6 @@ def _special(fields: Properties) -> Value:
         return archive(fields.get("path"), fields.get("uri"), fields.get("assets"), fields.get("hash") or "")
     if signature == RESOURCE_SIGNATURE:
         return Reference(fields.get("urn", ""), fields.get("id", ""), fields.get("packageVersion", ""))
-    if signature == OUTPUT_SIGNATURE:
-        inner = fields.get("value", UNKNOWN)
-        return Secret(inner) if fields.get("secret") else inner
     raise EngineError(f"a property holds a special value of an unknown kind ({signature})")
 
 

@@ -112,46 +112,24 @@ def collect(inputs: Properties) -> Properties:
 
 def _globbed(directory: Path, patterns: list[Any]) -> list[str]:
     compiled = [(str(p).startswith("!"), _pattern(str(p).removeprefix("!"))) for p in patterns]
-    names: list[str] = []
-    for root, _, files in os.walk(directory):
-        for file in files:
-            name = (Path(root) / file).relative_to(directory).as_posix()
-            chosen = False
-            for exclude, pattern in compiled:
-                if pattern.fullmatch(name):
-                    chosen = not exclude
-            if chosen:
-                names.append(name)
-    return sorted(names)
+    names = [file.relative_to(directory).as_posix() for file in directory.rglob("*") if file.is_file()]
+    last = {name: [exclude for exclude, pattern in compiled if pattern.fullmatch(name)] for name in names}
+    return sorted(name for name, excludes in last.items() if excludes and not excludes[-1])
+
+
+_GLOB: Final = {"**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(?:", ",": "|"}
 
 
 def _pattern(glob: str) -> re.Pattern[str]:
     """Translate a glob: ``*`` within a folder, ``**`` anything, ``?``, ``[…]``, ``{a,b}``."""
-    text = ""
-    position = 0
-    depth = 0
-    while position < len(glob):
-        character = glob[position]
-        if glob.startswith("**", position):
-            text += ".*"
-            position += 1
-        elif character == "*":
-            text += "[^/]*"
-        elif character == "?":
-            text += "[^/]"
-        elif character == "[" and "]" in glob[position:]:
-            end = glob.index("]", position)
-            text += "[" + glob[position + 1 : end].replace("!", "^", 1) + "]"
-            position = end
-        elif character == "{":
-            text += "(?:"
-            depth += 1
-        elif character == "}" and depth:
-            text += ")"
-            depth -= 1
-        elif character == "," and depth:
-            text += "|"
+    text, depth = "", 0
+    for part in re.findall(r"\*\*|\[[^]]+]|.", glob, re.DOTALL):
+        if len(part) > 2:
+            text += "[" + part[1:].replace("!", "^", 1)
+        elif part == "}" and depth:
+            text, depth = text + ")", depth - 1
+        elif part in _GLOB and (depth or part != ","):
+            text, depth = text + _GLOB[part], depth + (part == "{")
         else:
-            text += re.escape(character)
-        position += 1
+            text += re.escape(part)
     return re.compile(text, re.DOTALL)

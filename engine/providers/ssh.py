@@ -197,10 +197,8 @@ async def _finish(
 
 
 async def _connect(settings: dict[str, Any]) -> _Kept:
-    jump = None
     proxy = settings.get("proxy")
-    if isinstance(proxy, dict):
-        jump = await _dial(proxy, None)
+    jump = await _dial(proxy, None) if isinstance(proxy, dict) else None
     connection = await _dial(settings, jump)
     return _Kept(connection, asyncio.Semaphore(SESSIONS), jump)
 
@@ -212,8 +210,7 @@ async def _dial(settings: dict[str, Any], tunnel: Any) -> Any:
     options = _options(settings)
     attempts_left = int(settings.get("dialErrorLimit", 10))
     limit = float(settings.get("perDialTimeout", 15)) or None
-    pause = 0.1
-    attempt = 0
+    pause, attempt = 0.1, 0
     while True:
         attempt += 1
         try:
@@ -280,7 +277,5 @@ def _options(settings: dict[str, Any]) -> dict[str, Any]:
         None if private or settings.get("password") else os.environ.get("SSH_AUTH_SOCK")
     )
     if agent:
-        options["agent_path"] = agent
-        if not private:
-            options["client_keys"] = ()
+        options |= {"agent_path": agent} | ({} if private else {"client_keys": ()})
     return options

@@ -110,8 +110,6 @@ class WorldProvider(Provider):
         identifier = thing_id(context.urn, plain)
         mark = secrets.token_hex(8)
         self.world.put(identifier, plain, mark)
-        if plain.get("partial"):
-            raise ProviderError("only half made", {**inputs, "made": "half"}, identifier)
         self.before("created", context.name)
         return identifier, {**inputs, "made": f"made {context.name} {plain.get('key', '')}", "mark": mark}
 

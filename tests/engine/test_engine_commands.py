@@ -300,7 +300,7 @@ def test_interrupt_once_finishes_what_runs(workspace: Make) -> None:
     finally:
         process.kill()
         process.communicate()
-    assert process.returncode != 0
+    assert process.returncode == 8
     assert "the running operations are being finished" in out
     assert (space.directory / "ended").exists()
     assert not (space.directory / "after").exists()

@@ -228,11 +228,13 @@ def test_failed_create_records_nothing_and_stops(lab: Laboratory) -> None:
     assert lab.run([thing("a"), thing("bad"), thing("after")]).changes == {"create": 2, "same": 2}
 
 
-def test_half_made_resource_is_recorded_with_its_error(lab: Laboratory) -> None:
-    result = lab.run([thing("a", partial=True)])
-    assert result.failed
-    assert result.resources["a"].init_errors == ["only half made"]
-    assert lab.run([thing("a", partial=True)]).changes["update"] == 1
+def test_half_made_resource_of_a_state_is_updated(lab: Laboratory) -> None:
+    lab.run([thing("a")])
+    snapshot = lab.state()
+    snapshot.resources[-1].init_errors = ["only half made"]
+    lab.store.write_checkpoint(snapshot)
+    assert lab.run([thing("a")]).changes["update"] == 1
+    assert lab.state().resources[-1].init_errors == []
 
 
 def test_failed_update_keeps_the_old_inputs(lab: Laboratory) -> None:
