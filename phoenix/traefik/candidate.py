@@ -17,8 +17,14 @@ from phoenix.traefik import document
 from phoenix.traefik.dynamic import dynamic_config
 from phoenix.traefik.static import API
 
+PREFIX = "phoenix-candidate-"
+"""What the names of candidates' directories begin with."""
+
 LIFETIME_SECONDS = 60
 """The instance is ended by ``timeout`` after this long, even where nobody comes back to end it."""
+
+STALE_MINUTES = 10
+"""Age after which what a killed run left behind is removed."""
 
 CLOSED = "http://127.0.0.1:1/directory"
 _LOOPBACK = "127.0.0.1"
@@ -97,9 +103,12 @@ def start_script(binary: str, directory: str, staged: str | None) -> str:
         staged: path of the staged dynamic file, or None where ``dynamic.yml`` is written already.
     """
     own = shlex.quote(directory)
+    parent = directory.rpartition("/")[0]
     return "\n".join(
         (
             "set -eu; umask 077",
+            f'find {shlex.quote(parent)} -maxdepth 1 -type d -name {shlex.quote(f"{PREFIX}*")} -user "$(id -u)"'
+            f" -mmin +{STALE_MINUTES} -exec rm -rf {{}} + 2>/dev/null || :",
             f"cp {shlex.quote(staged)} {own}/dynamic.yml" if staged else "true",
             f"bound=; if command -v timeout >/dev/null; then bound='timeout -s KILL {LIFETIME_SECONDS}'; fi",
             f"$bound {shlex.quote(binary)} --configFile={own}/traefik.yml >{own}/log 2>&1 </dev/null &",

@@ -98,7 +98,7 @@ def _prove_once(
 ) -> list[str]:
     """Boot it, and :func:`look` at its surroundings while it boots."""
     intended = dynamic if dynamic is not None else candidate.minimal_dynamic()
-    directory = f"/tmp/phoenix-candidate-{secrets.token_hex(8)}"  # noqa: S108 - unguessable, made with umask 077
+    directory = f"/tmp/{candidate.PREFIX}{secrets.token_hex(8)}"  # noqa: S108 - unguessable, made with umask 077
     http: Mapping[str, Any] = intended.get("http") or {}
     routers = https_routers(http, ask_for)[: served.ASK_LIMIT]
     points = sorted({routers_point(http, name) for name in routers})[:PORTS_TO_ASK]
