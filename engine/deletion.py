@@ -22,7 +22,8 @@ def delete(deployment: Deployment, *, everything: bool) -> None:
         for item in deployment.base
         if everything or item.delete or (id(item) not in deployment.handled and item.urn not in deployment.registered)
     ]
-    condemned = [item for item in candidates if item.delete or _allowed(deployment, item)]
+    allowed = _allowed(deployment)
+    condemned = [item for item in candidates if item.delete or item.urn in allowed]
     if deployment.targets:
         chosen = {id(item) for item in condemned}
         for item in deployment.base:
@@ -78,17 +79,15 @@ def levels(items: list[Resource]) -> list[list[Resource]]:
     return list(reversed(ordered))
 
 
-def _allowed(deployment: Deployment, item: Resource) -> bool:
-    """Tell whether ``--target`` lets a resource be deleted: named, or depending on one that is."""
+def _allowed(deployment: Deployment) -> set[str]:
+    """List what ``--target`` lets be deleted: what is named, and what depends on it."""
     if not deployment.targets:
-        return True
-    if deployment.targets.match(item.urn):
-        return True
+        return {item.urn for item in deployment.base}
     closure = {found.urn for found in deployment.base if deployment.targets.match(found.urn)}
     for other in deployment.base:
         if other.depends_on() & closure:
             closure.add(other.urn)
-    return item.urn in closure
+    return closure
 
 
 def _refuses(deployment: Deployment, condemned: list[Resource]) -> bool:

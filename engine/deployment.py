@@ -76,10 +76,6 @@ class Deployment:
         if self.olds.get(item.urn) is item:
             del self.olds[item.urn]
 
-    def urn(self, goal: Goal) -> str:
-        """Return a goal's URN."""
-        return make_urn(self.stack, self.project, goal.parent, goal.type, goal.name)
-
     # -- providers ------------------------------------------------------------------------------
 
     def provider_of(self, resource: Resource) -> Provider:
@@ -136,50 +132,31 @@ class Deployment:
         try:
             return self._register(goal)
         except EngineError as error:
-            raise self.steps.give_up(error, self.urn(goal)) from error
+            raise self.steps.give_up(error, goal.urn) from error
 
-    def _register(self, goal: Goal) -> Resource:
+    def _register(self, new: Goal) -> Resource:
         if self.control.stop.is_set():
             raise Aborted
-        urn = self.urn(goal)
         with self.lock:
-            if urn in self.registered:
-                raise EngineError(f"Duplicate resource URN '{urn}'; try giving it a unique name")
-            self.registered.add(urn)
-            old = self._old(urn, goal.aliases)
+            if new.urn in self.registered:
+                raise EngineError(f"Duplicate resource URN '{new.urn}'; try giving it a unique name")
+            self.registered.add(new.urn)
+            old = self._old(new.urn, new.former)
             if old is not None:
                 self.handled.add(id(old))
-        new = self._wanted(urn, goal)
+            parent = self.news.get(new.parent) or Resource("", "")
+        for option in new.inherits:
+            setattr(new, option, getattr(parent, option))
+        new.deleted_with = new.deleted_with or parent.deleted_with
         if new.is_provider:
             self.provider_of(Resource("", new.type.removeprefix(PROVIDER_PREFIX)))  # refuses an unknown one
-        elif goal.custom:
-            new.provider = new.provider or self._default_provider(goal.type.split(":", 1)[0], goal.version)
+        elif new.custom:
+            new.provider = new.provider or self._default_provider(new.type.split(":", 1)[0], new.version)
             self.provider_of(new)
-        result = self._decide(goal, new, old)
+        result = self._decide(new, old)
         with self.lock:
-            self.news[urn] = result
+            self.news[new.urn] = result
         return result
-
-    def _wanted(self, urn: str, goal: Goal) -> Resource:
-        parent = self.news.get(goal.parent) or Resource("", "")
-        return Resource(
-            urn,
-            goal.type,
-            goal.custom,
-            inputs=goal.inputs,
-            parent=goal.parent,
-            protect=parent.protect if goal.protect is None else goal.protect,
-            dependencies=goal.dependencies,
-            provider=goal.provider,
-            property_dependencies=goal.property_dependencies,
-            additional_secret_outputs=goal.additional_secret_outputs,
-            custom_timeouts=goal.custom_timeouts,
-            retain_on_delete=parent.retain_on_delete if goal.retain_on_delete is None else goal.retain_on_delete,
-            deleted_with=goal.deleted_with or parent.deleted_with,
-            replace_with=goal.replace_with,
-            ignore_changes=goal.ignore_changes,
-            replace_on_changes=goal.replace_on_changes,
-        )
 
     def _old(self, urn: str, aliases: Iterable[str]) -> Resource | None:
         for candidate in (urn, *aliases):
@@ -188,15 +165,15 @@ class Deployment:
                 return old
         return None
 
-    def _decide(self, goal: Goal, new: Resource, old: Resource | None) -> Resource:
+    def _decide(self, new: Goal, old: Resource | None) -> Resource:
         if not self.targeted(new):
             return self._untargeted(new, old)
         self._refuse_skipped_dependencies(new)
-        if old is not None and goal.ignore_changes:
-            new.inputs = apply_ignore_changes(new.inputs, old.inputs, goal.ignore_changes)
+        given = new.inputs
+        if old is not None and new.ignore_changes:
+            new.inputs = apply_ignore_changes(new.inputs, old.inputs, new.ignore_changes)
         recreating = new.urn in self._deleted or (old is not None and old.pending_replacement)
-        if goal.custom and not new.is_provider:
-            self._check(new, None if recreating else old)
+        self._check(new, None if recreating else old)
         if old is None:
             return self.steps.create(new)
         if recreating:
@@ -204,14 +181,16 @@ class Deployment:
         if old.external:
             raise UnsupportedError(f"taking over the external resource {old.urn}")
         diff = self._diff(new, old)
-        apply_replace_on_changes(diff, goal.replace_on_changes)
+        apply_replace_on_changes(diff, new.replace_on_changes)
         if diff.changes and diff.replaces:
-            return self._replace(goal, new, old, diff)
+            return self._replace(new, given, old, diff)
         if diff.changes or old.init_errors or old.urn in self.unsure:
             return self.steps.update(old, new, diff)
         return self.steps.same(old, new)
 
     def _check(self, new: Resource, old: Resource | None) -> None:
+        if not new.custom or new.is_provider:
+            return
         inputs, failures = self.provider_of(new).check(
             self.steps.context(new), old.inputs if old is not None else None, new.inputs
         )
@@ -249,7 +228,7 @@ class Deployment:
 
     # -- replacement ----------------------------------------------------------------------------
 
-    def _replace(self, goal: Goal, new: Resource, old: Resource, diff: DiffResult) -> Resource:
+    def _replace(self, new: Goal, given: Properties, old: Resource, diff: DiffResult) -> Resource:
         if old.protect and new.protect:
             message = (
                 f'unable to replace resource "{new.urn}"\nas it is currently marked for protection. To unprotect '
@@ -260,10 +239,9 @@ class Deployment:
             self.steps.say("error", message, new.urn)
         with self.lock:
             self._replaced.add(new.urn)
-        if new.custom and not new.is_provider:
-            new.inputs = goal.inputs
-            self._check(new, None)
-        before = goal.delete_before_replace
+        new.inputs = given
+        self._check(new, None)
+        before = new.delete_before_replace
         if diff.delete_before_replace if before is None else before:
             self._delete_dependents_first(old)
             self.steps.delete(old, operation="delete-replaced", keep_entry=True)

@@ -1,20 +1,4 @@
-"""The engine's exceptions, and the exit codes they end a command with.
-
-::
-
-    EngineError                 1
-    ├── ConfigurationError      2   a flag, a setting or a project file is wrong
-    │   └── UnsupportedError    2   the official CLI can do it, this engine does not
-    ├── StackNotFoundError      6
-    ├── NoChangesExpectedError  7   --expect-no-changes, and there are some
-    ├── CancelledError          8   declined at the prompt, or Ctrl-C
-    ├── LockedError             1   another process holds the stack
-    ├── StateError              1   a checkpoint, journal or lock cannot be read
-    ├── SecretsError            1   wrong passphrase, or none
-    ├── ProviderError           1   a resource's operation failed
-    │   └── OutcomeUnknown      1   … and it is not known whether it took effect
-    └── DeploymentFailed        1   already told under Diagnostics: print nothing more
-"""
+"""The engine's exceptions, and the exit codes they end a command with."""
 
 from __future__ import annotations
 

@@ -5,33 +5,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from engine.checkpoint import STACK_TYPE
-from engine.values import Properties
+from engine.checkpoint import STACK_TYPE, Resource
 
 
-@dataclass
-class Goal:
-    """A resource as the program wants it."""
+@dataclass(eq=False, slots=True)
+class Goal(Resource):
+    """A resource as the program wants it: becomes the state's entry.
 
-    type: str
-    name: str
-    custom: bool
-    inputs: Properties
-    parent: str = ""
-    provider: str = ""
+    Attributes:
+        version: of the package it is from.
+        former: the URNs it may have had before (its aliases).
+        inherits: options the program leaves to the parent.
+        delete_before_replace: what the program says of it, if anything.
+    """
+
     version: str = ""
-    dependencies: list[str] = field(default_factory=list)
-    property_dependencies: dict[str, list[str]] = field(default_factory=dict)
-    protect: bool | None = None
-    retain_on_delete: bool | None = None
+    former: list[str] = field(default_factory=list)
+    inherits: tuple[str, ...] = ("protect", "retain_on_delete")
     delete_before_replace: bool | None = None
-    deleted_with: str = ""
-    replace_with: list[str] = field(default_factory=list)
-    ignore_changes: list[str] = field(default_factory=list)
-    replace_on_changes: list[str] = field(default_factory=list)
-    additional_secret_outputs: list[str] = field(default_factory=list)
-    aliases: list[str] = field(default_factory=list)
-    custom_timeouts: dict[str, float] = field(default_factory=dict)
 
 
 def make_urn(stack: str, project: str, parent: str, kind: str, name: str) -> str:

@@ -19,11 +19,9 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from engine.backend import sync_directory
+from engine.backend import StackStore, sync_directory
 from engine.checkpoint import PendingOperation, Resource, Snapshot, resource_from_json, resource_to_json
 from engine.errors import StateError
 from engine.secrets import SecretsManager
@@ -31,18 +29,6 @@ from engine.values import same
 
 # The whole checkpoint is written during a run when that costs less than this share of its time.
 SHARE: Final = 0.05
-
-
-class Store(Protocol):
-    """Where a stack's checkpoint and journal live (the backend's side)."""
-
-    journal_file: Path
-
-    def write_checkpoint(self, snapshot: Snapshot, announce: Callable[[str], None] | None = None) -> None:
-        """Write the checkpoint whole; ``announce`` hears its sha256 before it is in place."""
-
-    def checkpoint_digest(self) -> str:
-        """Return the sha256 of the checkpoint file, or an empty string."""
 
 
 class _Fold:
@@ -126,7 +112,7 @@ class SnapshotManager:
         manager: encrypts secrets.
     """
 
-    def __init__(self, store: Store | None, snapshot: Snapshot, manager: SecretsManager) -> None:
+    def __init__(self, store: StackStore | None, snapshot: Snapshot, manager: SecretsManager) -> None:
         self._store = store
         self._manager = manager
         self._fold = _Fold(snapshot, {})
@@ -283,7 +269,7 @@ class SnapshotManager:
             return self._fold.merged()
 
 
-def recover(store: Store, snapshot: Snapshot, manager: SecretsManager) -> Snapshot | None:
+def recover(store: StackStore, snapshot: Snapshot, manager: SecretsManager) -> Snapshot | None:
     """Fold the journal a killed run left into its checkpoint's state.
 
     Returns:
@@ -328,7 +314,7 @@ def recover(store: Store, snapshot: Snapshot, manager: SecretsManager) -> Snapsh
     return fold.merged()
 
 
-def settle(store: Store, snapshot: Snapshot) -> None:
+def settle(store: StackStore, snapshot: Snapshot) -> None:
     """Make a recovered state the checkpoint, and remove the journal it came from."""
 
     def announce(digest: str) -> None:

@@ -69,8 +69,8 @@ class Monitor:
                 self._ready()
             goal = self._goal(request)
         resource = self._deployment.register(goal)
-        self._aliases[resource.urn] = goal.aliases
-        outputs = resource.outputs if goal.custom else goal.inputs
+        self._aliases[resource.urn] = goal.former
+        outputs = resource.outputs if goal.custom else resource.inputs
         return self._messages.resource.RegisterResourceResponse(
             urn=resource.urn,
             id=resource.id,
@@ -146,30 +146,34 @@ class Monitor:
                 text = getattr(request.customTimeouts, kind, "")
                 if text:
                     timeouts[kind] = parse_duration(text)
-        properties = {key: sorted(set(item.urns)) for key, item in sorted(request.propertyDependencies.items())}
         parent = request.parent
         if not parent and request.type != STACK_TYPE:
             parent = self._stack_urn
         return Goal(
-            type=request.type,
-            name=request.name,
-            custom=request.custom,
+            self._urn(request, parent),
+            request.type,
+            request.custom,
             inputs=from_struct(request.object),
             parent=parent,
             provider=request.provider,
-            version=request.version,
             dependencies=sorted(set(request.dependencies)),
-            property_dependencies=properties,
-            protect=request.protect if request.HasField("protect") else None,
-            retain_on_delete=request.retainOnDelete if request.HasField("retainOnDelete") else None,
-            delete_before_replace=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
+            property_dependencies={k: sorted(set(v.urns)) for k, v in sorted(request.propertyDependencies.items())},
+            protect=request.protect,
+            retain_on_delete=request.retainOnDelete,
             deleted_with=request.deletedWith,
             replace_with=sorted(request.replace_with),
             ignore_changes=list(request.ignoreChanges),
             replace_on_changes=list(request.replaceOnChanges),
             additional_secret_outputs=list(request.additionalSecretOutputs),
-            aliases=self._all_aliases(request, parent),
             custom_timeouts=timeouts,
+            version=request.version,
+            former=self._all_aliases(request, parent),
+            inherits=tuple(
+                name
+                for name, given in (("protect", "protect"), ("retain_on_delete", "retainOnDelete"))
+                if not request.HasField(given)
+            ),
+            delete_before_replace=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
         )
 
     def _all_aliases(self, request: Any, parent: str) -> list[str]:

@@ -17,7 +17,7 @@ from engine.checkpoint import STACK_TYPE, Resource, deployment_from_json, deploy
 from engine.errors import CancelledError, ConfigurationError, EngineError, StackNotFoundError, UnsupportedError
 from engine.project import Project, find_project
 from engine.session import Session, named_stack, open_backend, open_session
-from engine.values import SECRET_SIGNATURE, SIGNATURE, Properties, Secret, mask, reveal, to_json
+from engine.values import SECRET_SIGNATURE, SIGNATURE, Properties, Secret, mask, to_json
 
 
 def say(text: str = "") -> None:
@@ -148,14 +148,13 @@ def _outputs(session: Session) -> Properties:
 def output(arguments: argparse.Namespace) -> None:
     """Show outputs."""
     outputs = _outputs(open_session(arguments))
-    show = reveal if arguments.show_secrets else mask
     if arguments.property:
         if arguments.property not in outputs:
             raise EngineError(f"current stack does not have output property '{arguments.property}'")
-        value = show(outputs[arguments.property])
+        value = mask(outputs[arguments.property], show_secrets=arguments.show_secrets)
         say(json.dumps(value, indent=2, ensure_ascii=False) if arguments.json else _plain(value))
         return
-    shown = {key: show(value) for key, value in sorted(outputs.items())}
+    shown = mask(outputs, show_secrets=arguments.show_secrets)
     if arguments.json:
         say(json.dumps(shown, indent=2, ensure_ascii=False))
     elif arguments.shell:
@@ -192,9 +191,8 @@ def show(arguments: argparse.Namespace) -> None:
     for kind, name in [("TYPE", "NAME"), *rows] if rows else [("No resources currently in this stack", "")]:
         say(f"    {kind:<{width}}  {name}".rstrip())
     say()
-    visible = reveal if arguments.show_secrets else mask
-    if outputs := {key: visible(value) for key, value in sorted(_outputs(session).items())}:
-        _table(outputs)
+    if outputs := _outputs(session):
+        _table(mask(outputs, show_secrets=arguments.show_secrets))
 
 
 def _tree(resources: list[Resource], parent: str, indent: str) -> Iterator[tuple[str, str]]:

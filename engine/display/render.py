@@ -81,8 +81,7 @@ class Renderer:
             return text if len(value) <= LONGEST else text[:-1] + '..."'
         if isinstance(value, Asset):
             kind = "text" if value.text is not None else "file" if value.path is not None else "uri"
-            detail = value.digest[:7]
-            return f"asset({kind}:{detail})" + (f" {{ {value.path or value.uri} }}" if kind != "text" else "")
+            return f"asset({kind}:{value.digest[:7]})" + (f" {{ {value.path or value.uri} }}" if kind != "text" else "")
         if isinstance(value, Archive):
             return f"archive({'file' if value.path else 'assets'}:{value.digest[:7]}) {{ {value.path or ''} }}"
         if isinstance(value, Reference):

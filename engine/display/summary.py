@@ -74,17 +74,9 @@ def counts(changes: dict[str, int], palette: Palette, *, preview: bool) -> list[
     unchanged = changes.get("same", 0)
     if unchanged:
         kinds = sum(1 for operation in _VERBS if changes.get(operation))
-        if total and kinds >= 1:
-            lines.append(
-                f"    {_plural(total, 'change')}. {unchanged} unchanged" if kinds > 1 else f"    {unchanged} unchanged"
-            )
-        else:
-            lines.append(f"    {unchanged} unchanged")
+        total_text = f"{total} changes. " if kinds > 1 else ""
+        lines.append(f"    {total_text}{unchanged} unchanged")
     return lines
-
-
-def _plural(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

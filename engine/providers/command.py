@@ -137,7 +137,7 @@ class CommandProvider(Provider):
     ) -> Properties:
         plain = reveal(inputs)
         before = reveal({k: v for k, v in previous.items() if k in ("stdout", "stderr")})
-        environment = {key: _text(value) for key, value in (plain.get("environment") or {}).items()}
+        environment = {key: str(value) for key, value in (plain.get("environment") or {}).items()}
         passed = {}
         if plain.get("addPreviousOutputInEnv") is not False:
             passed = {f"PULUMI_COMMAND_{k.upper()}": v for k, v in before.items() if v}
@@ -170,10 +170,6 @@ class CommandProvider(Provider):
 
 
 _KINDS: Final = {str: "a string", list: "a list", dict: "a map", bool: "true or false"}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)
 
 
 def _check_source(source: Any) -> list[Failure]:

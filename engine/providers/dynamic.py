@@ -77,10 +77,8 @@ class DynamicProvider(Provider):
         plain_old, plain_new = _plain(old or {}), _plain(new)
         provider, pickled = self._provider(plain_new, plain_old)
         result = self._call(context, provider.check, plain_old, plain_new)
-        inputs = _values(result.inputs)
-        inputs[PROVIDER_KEY] = pickled
         failures = [Failure(f.property, f.reason) for f in result.failures or []]
-        return annotate_secrets(inputs, new), failures
+        return _recorded(result.inputs, pickled, new), failures
 
     def diff(
         self, context: Context, identifier: str, _old_inputs: Properties, old_outputs: Properties, new: Properties
@@ -102,9 +100,7 @@ class DynamicProvider(Provider):
         plain = _plain(inputs)
         provider, pickled = self._provider(plain)
         result = self._call(context, provider.create, plain)
-        outputs = _values(result.outs or {})
-        outputs[PROVIDER_KEY] = pickled
-        return str(result.id), annotate_secrets(outputs, inputs)
+        return str(result.id), _recorded(result.outs, pickled, inputs)
 
     def update(
         self, context: Context, identifier: str, _old_inputs: Properties, old_outputs: Properties, new: Properties
@@ -115,9 +111,7 @@ class DynamicProvider(Provider):
         plain = _plain(new)
         provider, pickled = self._provider(plain)
         result = self._call(context, provider.update, identifier, _plain(old_outputs), plain)
-        outputs = _values(result.outs or {})
-        outputs[PROVIDER_KEY] = pickled
-        return annotate_secrets(outputs, new)
+        return _recorded(result.outs, pickled, new)
 
     def delete(self, context: Context, identifier: str, inputs: Properties, outputs: Properties) -> None:
         """Call the provider's delete."""
@@ -132,12 +126,9 @@ class DynamicProvider(Provider):
         result = self._call(context, provider.read, identifier, plain)
         if not result.id:
             return ReadResult("")
-        found = _values(result.outs or {})
-        found[PROVIDER_KEY] = pickled
-        read_inputs = None
-        if getattr(result, "inputs", None) is not None:
-            read_inputs = annotate_secrets({**_values(result.inputs), PROVIDER_KEY: pickled}, inputs)
-        return ReadResult(str(result.id), annotate_secrets(found, outputs), read_inputs)
+        found = getattr(result, "inputs", None)
+        read_inputs = None if found is None else _recorded(found, pickled, inputs)
+        return ReadResult(str(result.id), _recorded(result.outs, pickled, outputs), read_inputs)
 
 
 def _plain(properties: Properties) -> Properties:
@@ -145,9 +136,13 @@ def _plain(properties: Properties) -> Properties:
     return opened
 
 
-def _values(properties: dict[str, Any]) -> Properties:
-    """Turn what a provider returned into property values; None is dropped at the top, as the SDK does."""
-    return {str(key): _value(item) for key, item in properties.items() if item is not None}
+def _recorded(returned: dict[str, Any] | None, pickled: str, like: Properties) -> Properties:
+    """Turn what a provider returned into properties, secret where those of ``like`` are.
+
+    None is dropped at the top, as the SDK does.
+    """
+    values = {str(key): _value(item) for key, item in (returned or {}).items() if item is not None}
+    return annotate_secrets({**values, PROVIDER_KEY: pickled}, like)
 
 
 def _value(item: Any) -> Any:

@@ -248,7 +248,7 @@ class Laboratory:
 
 
 def _register_all(deployment: Deployment, program: list[Wish], responses: dict[str, Resource]) -> None:
-    deployment.register(Goal("pulumi:pulumi:Stack", "proj-dev", custom=False, inputs={}))
+    deployment.register(Goal(STACK, "pulumi:pulumi:Stack"))
     urns: dict[str, str] = {}
     for wish in program:
         kind = "test:index:Group" if wish.component else "test:index:Thing"
@@ -263,17 +263,19 @@ def _register_all(deployment: Deployment, program: list[Wish], responses: dict[s
         extra = [urns[name] for name in options.pop("depends_on", [])]
         if "deleted_with" in options:
             options["deleted_with"] = urns[options["deleted_with"]]
+        urns[wish.name] = make_urn("dev", "proj", parent, kind, wish.name)
         goal = Goal(
+            urns[wish.name],
             kind,
-            wish.name,
             custom=not wish.component,
             inputs=inputs,
             parent=parent,
             dependencies=sorted({urns[used] for used in wish.uses.values()} | set(extra)),
             property_dependencies=dependencies,
+            former=options.pop("aliases", []),
+            inherits=tuple({"protect", "retain_on_delete"} - options.keys()),
             **options,
         )
-        urns[wish.name] = make_urn("dev", "proj", parent, kind, wish.name)
         responses[wish.name] = deployment.register(goal)
     deployment.register_outputs(STACK, {"things": [wish.name for wish in program]})
 

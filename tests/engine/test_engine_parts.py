@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +72,32 @@ def test_values_survive_the_wire_and_the_checkpoint(value: Any) -> None:
     assert same(from_json(stored, lambda text: sealed[text]), over_the_wire)
 
 
+def test_an_asset_of_which_only_the_digest_is_left_reaches_the_sdk_as_one() -> None:
+    from google.protobuf import struct_pb2
+
+    signature = {"4dabf18193072939515e22adb298388d": "c44067f5952c0a294b673a41bacd8c17", "hash": "abc"}
+    read = from_json({"a": signature}, lambda text: text)
+    assert read["a"].digest == "abc"
+    assert fill_struct(struct_pb2.Struct(), read)["a"]["text"] == ""
+
+
 def _doubles(value: Any) -> Any:
     """Numbers are doubles on the wire, whole ones come back as integers."""
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int | float):
         number = float(value)
-        return int(number) if number.is_integer() and abs(number) < 1e21 else number
+        return int(Decimal(repr(number))) if number.is_integer() and abs(number) < 1e21 else number
     if isinstance(value, dict):
         return {key: _doubles(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_doubles(item) for item in value]
     return value
+
+
+def test_numbers_are_written_as_go_writes_them() -> None:
+    written = to_json([12345678901234567890.0, 1e21, 2.5, -0.0, 2.0**53], lambda secret: secret)
+    assert [str(number) for number in written] == ["12345678901234567000", "1e+21", "2.5", "0", "9007199254740992"]
 
 
 def test_unknown_and_special_values_survive_the_wire() -> None:

@@ -248,6 +248,60 @@ def test_remote_commands(pair: Pair, tmp_path: Path) -> None:
         assert not (server.directory / "f").exists()
 
 
+PROGRAMS = {
+    "values": """
+from pulumi_command import local
+odd = [1, 2.5, 1e21, 123456789012345678, True, None, {"z": 1, "a": [None]}, "x" * 300, Output.secret({"k": [1]}), ""]
+x = local.Command("x", create="printf 'ü\\\\n€ <&>'", environment={"B": "ü€<&>", "A": "1"}, triggers=odd)
+for name, value in {"f": 1 / 3, "big": 12345678901234567890, "e": [], "o": {}, "n": None, "out": x.stdout}.items():
+    export(name, value)
+export("s", Output.secret([{"a": Output.secret("b")}]))
+""",
+    "assets": """
+from pulumi_command import local
+import pathlib
+pathlib.Path("data").mkdir(exist_ok=True)
+for name in "ab":
+    pathlib.Path(f"data/{name}.txt").write_text(name)
+x = local.Command(
+    "x", create="echo hi > data/made.txt", asset_paths=["data/*.txt", "!data/b.txt"], archive_paths=["data/**"]
+)
+export("run", local.run(command="echo run", asset_paths=["data/a.txt"]).stdout)
+export("assets", x.assets)
+export("archive", x.archive)
+export("all", [FileAsset("data/a.txt"), AssetArchive({"f": StringAsset("x"), "d": FileArchive("data")})])
+""",
+    "options": """
+O = ResourceOptions
+class Group(ComponentResource):
+    def __init__(self, name, opts=None):
+        super().__init__("t:index:Group", name, {"p": Output.secret("x")}, opts)
+        self.register_outputs({"q": 1})
+
+g = Group("g")
+h = Group("h", O(parent=g))
+a = File("a", "one", opts=O(parent=h, ignore_changes=["content"], additional_secret_outputs=["length"]))
+b = File("b", a.content, opts=O(
+    deleted_with=a, retain_on_delete=True, custom_timeouts=CustomTimeouts(create="5m", delete="1h30m"),
+    delete_before_replace=True, replace_on_changes=["name"],
+))
+c = File("c", "x", opts=O(depends_on=[b], aliases=[Alias(name="old"), Alias(type_="x:y:Z")], parent=h))
+export("urn", c.urn)
+""",
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_odd_values_assets_and_options(pair: Pair, program: str) -> None:
+    if program != "options" and shutil.which("pulumi-resource-command") is None:
+        pytest.skip("pulumi-resource-command is not on PATH, and would have to be downloaded")
+    pair.space.program(PROGRAMS[program])
+    for operation in ("up", "up", "refresh", "refresh"):
+        pair.next(operation, "--yes", "--skip-preview")
+        pair.agree()
+    pair.next("destroy", "--yes", "--skip-preview")
+
+
 def test_interrupted_operation_is_understood_by_the_other(pair: Pair) -> None:
     """An operation left pending by one engine is brought to its end by either."""
     space = pair.space
