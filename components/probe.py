@@ -93,14 +93,13 @@ class LiveProvider(ResourceProvider):
 
     def _lost(self, props: Mapping[str, Any]) -> bool:
         connection = Connection.parse(props["connection"])
-        if known_failure(connection) is not None:
-            say(f"{self.what}: not known, {connection.description} cannot be reached")
+        if known_failure(connection) is not None:  # and was told once
             return self.unreachable_is_a_change
         try:
             found = self.problems(open_transport(connection), props)
         except UnreachableError as error:
             note_failure(connection, str(error))
-            say(f"{self.what}: not known: {error}")
+            say(f"{self.what} and any drift there are unknown: {error}")
             return self.unreachable_is_a_change
         for phrase in found:
             say(f"{self.what}: {phrase}")

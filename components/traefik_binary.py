@@ -71,8 +71,7 @@ class ProgramProvider(ResourceProvider):
         )
 
     def _drifted(self, olds: Mapping[str, Any], program: WantedProgram, connection: Connection) -> bool:
-        if known_failure(connection) is not None:
-            say(f"{program.path}: drift is unknown, {connection.description} cannot be reached")
+        if known_failure(connection) is not None:  # and was told once
             return False
         try:
             decision = decide(program, _observe(open_transport(connection), program.path, olds))

@@ -106,8 +106,7 @@ class RemoteFileProvider(pulumi.dynamic.ResourceProvider):
         if connection.target != Connection.parse(olds["connection"]).target:
             say(f"{path}: the target changes to {connection.description}; the file on the old one stays there")
             return True
-        if known_failure(connection) is not None:
-            say(f"{path}: drift is unknown, {connection.description} cannot be reached")
+        if known_failure(connection) is not None:  # and was told once
             return self.unknown_is_a_change
         recorded = desired_file(olds)
         try:

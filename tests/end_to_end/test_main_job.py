@@ -174,7 +174,10 @@ def test_an_unreachable_target_is_said_in_a_preview_and_stops_up(deployed: Stack
     try:
         deployed.change_settings(traefik={"connection": {**connection, "port": 1}})
         done = deployed.pulumi("preview", "--stack", "local")
-        assert "cannot be reached" in done.stdout or "refused" in done.stdout
+        told = [line for line in done.stdout.splitlines() if "unknown" in line]
+        assert len(told) == 1
+        assert "any drift there are unknown: ssh " in told[0]
+        assert "refused" in told[0]
         done = deployed.up(check=False)
         assert done.returncode != 0
         assert f"{deployed.network}.0.12" in done.stdout + done.stderr

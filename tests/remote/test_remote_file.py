@@ -322,10 +322,9 @@ def test_a_preview_goes_on_and_asks_once(
     for number in range(5):
         assert plain_preview({**outs, "path": f"/x{number}"}).changes is True
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 1
     assert "drift is unknown: ssh " in lines[0]
     assert "no answer within 0.3 s" in lines[0]
-    assert all(line.endswith("cannot be reached") for line in lines[1:])
     assert attempts(silent) == 1
 
 
