@@ -82,7 +82,7 @@ class TestPctExec:
         assert words in done.stderr.decode()
 
     def test_a_stopped_container(self, container_lab: ContainerLab) -> None:
-        guest = container_lab.number("authority")
+        guest = container_lab.number("gateway")  # a restarted authority has another root
         assert container_lab.pct("stop", guest).returncode == 0
         try:
             assert container_lab.pct("status", guest).stdout == b"status: stopped\n"
