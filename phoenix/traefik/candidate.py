@@ -50,7 +50,9 @@ def candidate_static(
     entry_points = result.get("entryPoints")
     for name, value in entry_points.items() if isinstance(entry_points, dict) else ():
         if isinstance(value, dict):
-            value["address"] = f"{_LOOPBACK}:{api_port if name == API else (ports or {}).get(name, 0)}"
+            protocol = str(value.get("address", "")).partition("/")[2]
+            port = api_port if name == API else (ports or {}).get(name, 0)
+            value["address"] = f"{_LOOPBACK}:{port}{f'/{protocol}' if protocol else ''}"
     resolvers = result.get("certificatesResolvers")
     for name, value in resolvers.items() if isinstance(resolvers, dict) else ():
         acme = value.get("acme") if isinstance(value, dict) else None

@@ -14,6 +14,7 @@ from typing import Any
 from phoenix.traefik import document
 from phoenix.traefik.phrases import has, list_of, listed, mapping_of, undefined
 from phoenix.traefik.static_checks import static_mistakes
+from phoenix.traefik.tls_checks import tls_mistakes
 
 __all__ = ["dynamic_mistakes", "mistakes", "rule_mistakes", "static_mistakes"]
 
@@ -66,6 +67,7 @@ def dynamic_mistakes(dynamic: Any, static: Mapping[str, Any]) -> Iterator[str]:
             yield f"http.{key} is empty: Traefik would refuse the file or drop what stood there, so leave it out"
     for name, phrase in _http_mistakes(mapping_of(http), static):
         yield f"{name} {phrase}"
+    yield from tls_mistakes(dynamic.get("tls"), static.get("certificatesResolvers"))
     yield from document.template_mistakes(dynamic)
 
 

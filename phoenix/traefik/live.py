@@ -17,6 +17,11 @@ from phoenix.traefik.dynamic import REVISION_PREFIX
 PROVIDER = "file"
 RAW_DATA_PATH = "/api/rawdata"
 _ROUTER_FIELDS = ("rule", "service", "entryPoints", "middlewares")
+_STREAM_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "routers": _ROUTER_FIELDS,
+    "services": ("servers",),
+    "middlewares": (),
+}
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -73,6 +78,8 @@ def differences(intended: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator
             yield from _status(f"middleware {name}", live)
     yield from _routers(_section(http, "routers"), served(raw, "routers"))
     yield from _services(_section(http, "services"), served(raw, "services"))
+    for protocol in ("tcp", "udp"):
+        yield from _streams(protocol, _section(intended, protocol), raw)
 
 
 def _section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -104,6 +111,38 @@ def _routers(intended: Mapping[str, Any], live: Mapping[str, Mapping[str, Any]])
             yield f"router {name} has the certificate resolver {has!r} where {wanted!r} was meant"
     for name in sorted(set(live) - set(intended)):
         yield f"router {name} is served, but was not meant"
+
+
+def _streams(protocol: str, intended: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[str]:
+    """The routers, services and middlewares of a protocol other than HTTP, which the API keeps apart."""
+    for section in ("routers", "services", "middlewares"):
+        live = served(raw, f"{protocol}{section.capitalize()}")
+        meant_there = _section(intended, section)
+        for name, meant in sorted(meant_there.items()):
+            what = f"{protocol.upper()} {section[:-1]} {name}"
+            is_live = live.get(name)
+            if is_live is None:
+                yield f"{what} is missing"
+                continue
+            yield from _status(what, is_live)
+            for field in _STREAM_FIELDS[section]:
+                wanted, has = _field(meant, field), _field(is_live, field)
+                if wanted != has:
+                    yield f"{what} has {field} {has!r} where {wanted!r} was meant"
+        if section == "routers":
+            for name in sorted(set(live) - set(meant_there)):
+                yield f"{protocol.upper()} router {name} is served, but was not meant"
+
+
+def _field(entry: Any, field: str) -> Any:
+    """A field in the one spelling of API and file; of a service the addresses it leads to."""
+    if not isinstance(entry, Mapping):
+        return None
+    if field != "servers":
+        return _plain(entry.get(field))
+    servers = _section(entry, "loadBalancer").get("servers")
+    listed = servers if isinstance(servers, list) else []
+    return sorted(str(server.get("address")) for server in listed if isinstance(server, Mapping))
 
 
 def _plain(value: Any) -> Any:

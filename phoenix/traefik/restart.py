@@ -142,8 +142,7 @@ class Restart:
                 raise
             self._wait(self.api_url, scripts.UNIT)
             raise TraefikError(f"{_plain(error)}; it runs with the old {_listed(restored)} again.") from None
-        because = f"{', '.join(state.due) or 'sockets'} changed"
-        self.say(f"{scripts.UNIT} restarted in {time.monotonic() - began:.1f} s, since {because}")
+        self.say(f"{scripts.UNIT} restarted in {time.monotonic() - began:.1f} s, since {_because(state)}")
 
     def _with_standby(self, gateway: Gateway, state: State) -> None:
         known = self._certificates(self.api_url)
@@ -269,6 +268,13 @@ class Restart:
         except RemoteError:
             return ""
         return "; ".join(scripts.errors_in_log(log))
+
+
+def _because(state: State) -> str:
+    changed = [key for key in state.due if key != "storage"]
+    if changed or not state.due:
+        return f"{', '.join(changed) or 'sockets'} changed"
+    return "others could read an ACME storage when it was started"
 
 
 def _plain(error: PhoenixError) -> str:

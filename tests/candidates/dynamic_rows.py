@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from candidate_rows import Data, Row, add, key_file, middleware, raw, root, route, set_at, spoilt, text
 from live_traefik import LiveTraefik
 
@@ -11,6 +14,12 @@ from phoenix.traefik import document
 def _weighted(data: Data, live: LiveTraefik) -> None:
     add(data, live, service="weighted-service")
     data["http"]["services"]["weighted-service"] = {"weighted": {"services": [{"name": "other-service", "weight": 1}]}}
+
+
+def _tcp(**spoilt_by: Any) -> Callable[[Data, LiveTraefik], None]:
+    router = {"rule": "HostSNI(`*`)", "service": "s", "entryPoints": ["websecure"], **spoilt_by}
+    services = {"s": {"loadBalancer": {"servers": [{"address": "127.0.0.1:9"}]}}}
+    return set_at("tcp", to={"routers": {"t": router}, "services": services})
 
 
 DYNAMIC: list[Row] = [
@@ -148,5 +157,32 @@ DYNAMIC: list[Row] = [
         "a missing certificate file",
         set_at("tls", to={"certificates": [{"certFile": "/nowhere/a", "keyFile": "/nowhere/b"}]}),
         "/nowhere/a does not exist",
+    ),
+    # What Traefik's API tells apart from HTTP, and what it does not tell at all
+    spoilt("a TCP router to nothing", _tcp(service="nowhere"), "TCP router t", 'the service "nowhere@file"'),
+    spoilt("a TCP rule that is none", _tcp(rule="HostSNI(x)"), "TCP router t is disabled", "x is not defined"),
+    spoilt("a TCP name without TLS", _tcp(rule="HostSNI(`a.test`)"), "TCP router t", "no TLS on router"),
+    spoilt("a TCP router on no entry point", _tcp(entryPoints=["nowhere"]), "TCP router t", '"nowhere"'),
+    spoilt("a TCP middleware that is missing", _tcp(middlewares=["nowhere"]), "TCP router t", '"nowhere@file"'),
+    spoilt(
+        "a UDP router on an entry point for TCP",
+        set_at("udp", to={"routers": {"u": {"service": "nowhere", "entryPoints": ["websecure"]}}}),
+        "UDP router u is disabled",
+    ),
+    spoilt(
+        "a TLS version that is none",
+        set_at("tls", to={"options": {"default": {"minVersion": "TLS1.2"}}}),
+        "tls.options.default has the minVersion 'TLS1.2'",
+        "VersionTLS12",
+    ),
+    spoilt(
+        "no TLS version left",
+        set_at("tls", to={"options": {"o": {"minVersion": "VersionTLS13", "maxVersion": "VersionTLS12"}}}),
+        "no client could connect",
+    ),
+    spoilt(
+        "a certificate store with a resolver that is none",
+        set_at("tls", to={"stores": {"default": {"defaultGeneratedCert": {"resolver": "myresolver"}}}}),
+        "tls.stores.default names the certificate resolver 'myresolver'",
     ),
 ]
