@@ -31,7 +31,7 @@ def tls_mistakes(tls: Any, resolvers: Any) -> Iterator[str]:
                 )
         least, most = (mapping_of(options).get(key) for key in ("minVersion", "maxVersion"))
         if has(VERSIONS, least) and has(VERSIONS, most) and VERSIONS.index(least) > VERSIONS.index(most):
-            yield f"tls.options.{name} has a minVersion ({least}) above its maxVersion ({most}): no client could connect"
+            yield f"tls.options.{name} has a minVersion ({least}) above its maxVersion ({most}): nobody could connect"
     for name, store in _sorted(mapping_of(tls).get("stores")):
         resolver = mapping_of(mapping_of(store).get("defaultGeneratedCert")).get("resolver")
         if resolver is not None and not has(mapping_of(resolvers), resolver):

@@ -178,7 +178,7 @@ DYNAMIC: list[Row] = [
     spoilt(
         "no TLS version left",
         set_at("tls", to={"options": {"o": {"minVersion": "VersionTLS13", "maxVersion": "VersionTLS12"}}}),
-        "no client could connect",
+        "nobody could connect",
     ),
     spoilt(
         "a certificate store with a resolver that is none",

@@ -209,3 +209,50 @@ def test_what_is_no_answer_of_the_api(body: bytes) -> None:
 
 def test_an_answer_is_read() -> None:
     assert live.parse(json.dumps(_raw()).encode()) == copy.deepcopy(_raw())
+
+
+STREAMS = {
+    "tcp": {
+        "routers": {"t": {"rule": "HostSNI(`*`)", "service": "s", "entryPoints": ["web"]}},
+        "services": {"s": {"loadBalancer": {"servers": [{"address": "10.0.0.5:22"}]}}},
+    },
+    "udp": {"routers": {"u": {"service": "s", "entryPoints": ["dns"]}}},
+}
+
+
+def _streams() -> dict[str, Any]:
+    return {
+        "tcpRouters": {
+            "t@file": {"rule": "HostSNI(`*`)", "service": "s@file", "entryPoints": ["web"], "status": "enabled"}
+        },
+        "tcpServices": {
+            "s@file": {"loadBalancer": {"servers": [{"address": "10.0.0.5:22"}]}, "status": "enabled", "usedBy": []}
+        },
+        "udpRouters": {"u@file": {"service": "s@file", "entryPoints": ["dns"], "status": "enabled"}},
+    }
+
+
+STREAM_CASES: dict[str, tuple[Callable[[dict[str, Any]], object], list[str]]] = {
+    "right": (lambda _: None, []),
+    "another address": (
+        lambda raw: raw["tcpServices"]["s@file"]["loadBalancer"].update(servers=[{"address": "10.0.0.6:22"}]),
+        ["TCP service s has servers ['10.0.0.6:22'] where ['10.0.0.5:22'] was meant"],
+    ),
+    "disabled": (
+        lambda raw: raw["udpRouters"]["u@file"].update(status="disabled", error=["no valid entryPoint"]),
+        ["UDP router u is disabled: Traefik says no valid entryPoint"],
+    ),
+    "missing": (lambda raw: raw.pop("tcpRouters"), ["TCP router t is missing"]),
+    "one too many": (
+        lambda raw: raw["tcpRouters"].update({"x@file": {"status": "enabled"}, "y@docker": {"status": "enabled"}}),
+        ["TCP router x is served, but was not meant"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STREAM_CASES)
+def test_tcp_and_udp_are_compared_too(case: str) -> None:
+    change, says = STREAM_CASES[case]
+    raw = _streams()
+    change(raw)
+    assert list(live.differences(STREAMS, raw)) == says
