@@ -296,7 +296,8 @@ def test_odd_values_assets_and_options(pair: Pair, program: str) -> None:
     if program != "options" and shutil.which("pulumi-resource-command") is None:
         pytest.skip("pulumi-resource-command is not on PATH, and would have to be downloaded")
     pair.space.program(PROGRAMS[program])
-    for operation in ("up", "up", "refresh", "refresh"):
+    # After its own refresh the official engine cannot read an asset in an output any more.
+    for operation in ("up", "up") if program == "assets" else ("up", "up", "refresh", "refresh"):
         pair.next(operation, "--yes", "--skip-preview")
         pair.agree()
     pair.next("destroy", "--yes", "--skip-preview")
