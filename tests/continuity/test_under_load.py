@@ -58,10 +58,10 @@ def running_version(deployment: Deployment) -> str:
     return str(json.loads(deployment.lab.shell(deployment.traefik, "curl -sf 127.0.0.1:8080/api/version"))["Version"])
 
 
-def test_twenty_dynamic_and_five_static_changes_lose_nothing(deployment: Deployment, older: dict[str, Any]) -> None:
+def test_ten_dynamic_and_five_static_changes_lose_nothing(deployment: Deployment, older: dict[str, Any]) -> None:
     with deployment.load(RATE) as load:
         load.run_for(1)
-        for number in range(20):
+        for number in range(10):
             middlewares: dict[str, Any] = {"squeeze": {"compress": {}}} if number % 2 == 0 else {}
             deployment.settings["middlewares"] = middlewares
             deployment.settings["routes"] = {
