@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from phoenix.traefik.phrases import has, listed, mapping_of, none_of
+from phoenix.traefik.silent_static import silent_mistakes
 
 STATIC_SECTIONS = frozenset(
     {
@@ -35,6 +36,7 @@ def static_mistakes(static: Any) -> Iterator[str]:
     ping = mapping_of(static.get("ping")).get("entryPoint")
     if ping is not None and not has(entry_points, ping):
         yield f"ping.entryPoint is {none_of(ping, 'entry point', entry_points)}"
+    yield from silent_mistakes(static)
     yield from _provider_mistakes(static)
     yield from _api_mistakes(static, entry_points)
     level = mapping_of(static.get("log")).get("level")

@@ -116,4 +116,26 @@ STATIC: list[Row] = [
     ),
     static("a CA that is no URL", lambda data, live: _acme(data, caServer="ca.internal"), "caServer"),
     static("certificates for no time", lambda data, live: _acme(data, certificatesDuration="day"), "day"),
+    static("a log in no format", set_at("log", to={"format": "xml"}), "log.format is 'xml'"),
+    static("an access log in no format", set_at("accessLog", to={"format": "clf"}), "accessLog.format is 'clf'"),
+    static("metrics on nowhere", set_at("metrics", to={"prometheus": {"entryPoint": "nowhere"}}), "'nowhere'"),
+    static(
+        "an entry point's resolver that is none",
+        set_at("entryPoints", "websecure", "http", to={"tls": {"certResolver": "myresolver"}}),
+        "entryPoints.websecure.http.tls names the certificate resolver 'myresolver'",
+    ),
+    static(
+        "a redirection to nothing",
+        set_at("entryPoints", "web", "http", to={"redirections": {"entryPoint": {"scheme": "https"}}}),
+        "Traefik would redirect nothing",
+    ),
+    static("a key of no type", lambda data, live: _acme(data, keyType="EC521"), "keyType is 'EC521'", "RSA4096"),
+    static(
+        "two challenges",
+        lambda data, live: _acme(data, httpChallenge={"entryPoint": "web"}),
+        "httpChallenge and tlsChallenge",
+        "keep one",
+    ),
+    static("certificates for less than an hour", lambda data, live: _acme(data, certificatesDuration=0), "1 or more"),
+    static("an account of nobody", lambda data, live: _acme(data, email="nobody"), "email is 'nobody'"),
 ]

@@ -1,0 +1,58 @@
+"""Values of a static configuration that Traefik passes over without a word, and takes something else for. Pure.
+
+Seen with Traefik 3.7: it starts with each of these, and its API shows nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from phoenix.traefik.phrases import has, listed, mapping_of, none_of, undefined
+
+KEY_TYPES = ("EC256", "EC384", "RSA2048", "RSA4096", "RSA8192")
+LOG_FORMATS = ("common", "json")
+ACCESS_LOG_FORMATS = ("common", "genericCLF", "json")
+CHALLENGES = ("dnsChallenge", "httpChallenge", "tlsChallenge")
+
+
+def silent_mistakes(static: Mapping[str, Any]) -> Iterator[str]:
+    """Phrases for what would not be as it is written.
+
+    Args:
+        static: data of ``traefik.yml``.
+    """
+    entry_points = mapping_of(static.get("entryPoints"))
+    resolvers = mapping_of(static.get("certificatesResolvers"))
+    for section, formats in (("log", LOG_FORMATS), ("accessLog", ACCESS_LOG_FORMATS)):
+        chosen = mapping_of(static.get(section)).get("format")
+        if chosen is not None and not has(formats, chosen):
+            yield f"{section}.format is {chosen!r}, in place of which Traefik would take common ({listed(formats)})"
+    point = mapping_of(mapping_of(static.get("metrics")).get("prometheus")).get("entryPoint")
+    if point is not None and not has(entry_points, point):
+        yield f"metrics.prometheus.entryPoint is {none_of(point, 'entry point', entry_points)}"
+    for name, value in entry_points.items():
+        http = mapping_of(mapping_of(value).get("http"))
+        resolver = mapping_of(http.get("tls")).get("certResolver")
+        if resolver is not None and not has(resolvers, resolver):
+            yield f"entryPoints.{name}.http.tls names the certificate resolver {undefined(resolver, resolvers)}"
+        redirect = mapping_of(http.get("redirections")).get("entryPoint")
+        if isinstance(redirect, Mapping) and not redirect.get("to"):
+            yield f"entryPoints.{name}.http.redirections.entryPoint.to is missing: Traefik would redirect nothing"
+    for name, value in resolvers.items():
+        yield from _resolver(f"certificatesResolvers.{name}.acme", mapping_of(mapping_of(value).get("acme")))
+
+
+def _resolver(where: str, acme: Mapping[str, Any]) -> Iterator[str]:
+    key_type = acme.get("keyType")
+    if key_type is not None and not has(KEY_TYPES, key_type):
+        yield f"{where}.keyType is {key_type!r}, in place of which Traefik would take RSA4096 ({listed(KEY_TYPES)})"
+    given = [kind for kind in CHALLENGES if acme.get(kind) is not None]
+    if len(given) > 1:
+        yield f"{where} has {' and '.join(given)}: Traefik would use one of them, so keep one"
+    hours = acme.get("certificatesDuration")
+    if isinstance(hours, int) and not isinstance(hours, bool) and hours < 1:
+        yield f"{where}.certificatesDuration is {hours}: it must be the hours a certificate lives, 1 or more"
+    email = acme.get("email")
+    if email and ("@" not in str(email).strip("@") or any(character.isspace() for character in str(email))):
+        yield f"{where}.email is {email!r}: it must be an e-mail address, or the authority refuses the account"
