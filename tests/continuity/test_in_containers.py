@@ -150,7 +150,9 @@ def test_with_sockets_no_connection_is_refused(deployment: Deployment) -> None:
         load.run_for(1)
         said = deployment.up(traefik={"logLevel": level})
         load.run_for(1)
+        assert "traefik-standby.service serves after" in said, "it takes connections from the same sockets meanwhile"
         assert "static changed" in said
+        assert deployment.is_active("traefik-standby") in ("inactive", "deactivating")
         pid = deployment.main_pid()
         deployment.lab.shell(deployment.traefik, f"kill -9 {pid}")
         deployment.lab.wait_for(deployment.traefik, f"[ $(systemctl show -P MainPID traefik) -gt 0{pid} ]")
