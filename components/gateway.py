@@ -10,7 +10,7 @@ import pulumi
 from pulumi.dynamic import Resource
 
 from components.configuration import Program
-from components.probe import LiveProvider
+from components.told import ToldProvider
 from components.traefik_static import file_owner
 from phoenix.errors import CommandError, InputError, PhoenixError, RemoteError
 from phoenix.gateway import scripts, site
@@ -127,7 +127,7 @@ def _words(stderr: bytes, props: Mapping[str, Any], staged: str = "") -> str:
     return scripts.words(text, real) or " ".join(text.split())[:300] or "it says nothing"
 
 
-class SiteStateProvider(LiveProvider):
+class SiteStateProvider(ToldProvider):
     """Sees a lost link, a stopped NGINX or one that runs with another site at every preview, and mends them."""
 
     what = "gateway"

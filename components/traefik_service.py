@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import DiffResult, Resource
+from pulumi.dynamic import Resource
 
 from components.actions import action
 from components.gateway import GatewaySite
-from components.probe import LiveProvider, changed
 from components.routers_gate import api_url
+from components.told import ToldProvider
 from components.traefik_hardening import Hardening
 from components.traefik_static import file_group, file_owner
 from phoenix.configuration import Configuration
 from phoenix.errors import PhoenixError, RemoteError, TraefikError
 from phoenix.gateway.scripts import Place
 from phoenix.remote import Connection, Transport, open_transport
-from phoenix.remote.properties import one_sentence, plain_properties, say
+from phoenix.remote.properties import say
 from phoenix.remote.remote_file import RemoteFile
 from phoenix.settings import Settings
 from phoenix.traefik import continuity, document, service, unit
@@ -28,12 +28,12 @@ from phoenix.traefik.service import Service, State
 WAIT_SECONDS = 20.0
 
 
-class UnitStateProvider(LiveProvider):
+class UnitStateProvider(ToldProvider):
     """Sees a stopped or disabled unit, and a restart that is due, at every preview, and mends them."""
 
     what = "service"
     # Which revision a standby must show is of no account until a restart is due.
-    no_change = LiveProvider.no_change | {"revision"}
+    no_change = ToldProvider.no_change | {"revision"}
 
     def problems(self, transport: Transport, props: Mapping[str, Any]) -> list[str]:
         """A phrase for each way in which the services are not as they shall be."""
@@ -47,16 +47,6 @@ class UnitStateProvider(LiveProvider):
             except RemoteError as error:
                 say(f"{self.what}: whether the gateway uses the standby is not known: {error}")
         return found
-
-    @one_sentence
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Whether the inputs changed, or what they ask for does not hold any more; the latter is told in any case."""
-        olds, news = plain_properties(_olds), plain_properties(_news)
-        if not changed(olds, news, self.no_change):
-            return super().diff(_id, _olds, _news)
-        # What was changed by hand is told by what was deployed: by what shall be, every new unit would seem lost.
-        self._lost({**olds, "connection": news["connection"]})
-        return DiffResult(changes=True)
 
     def mend(self, transport: Transport, props: Mapping[str, Any], old: Mapping[str, Any] | None) -> None:
         """Start, or restart with what lies on disk, at no cost to the clients."""

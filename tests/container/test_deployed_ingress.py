@@ -264,6 +264,8 @@ def test_somebody_elses_broken_site_stops_a_change_and_nothing_else(ingress: Dep
     said = " ".join(ingress.up(check=False).split())
     assert "duplicate default server" in said, said
     assert lab.shell(gateway, f"cat {site}") == before
+    lab.shell(gateway, "systemctl stop nginx")
+    assert "nginx is inactive, not active" in ingress.preview(), "told although the site is to change as well"
     lab.shell(gateway, f"rm {OTHER_SITE}")
     ingress.up()
     assert ask(ingress, name_of(ingress, "embedding"), method="POST", body=b"x" * (21 << 20))[0] == 413
