@@ -20,7 +20,7 @@ def main() -> int:
     """Run the command line; every expected error becomes its sentences on stderr and an exit code."""
     output = sys.stdout
     try:
-        code = phoenix.main(standalone_mode=False)
+        code = phoenix.main(prog_name="phoenix", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
