@@ -110,8 +110,13 @@ def run_program(
     os.chdir(program if program.is_dir() else program.parent)
     sys.argv = [str(program)]
 
+    main = program / "__main__.py" if program.is_dir() else program
+    if program.is_dir() and str(program) not in sys.path:
+        sys.path.insert(0, str(program))
+
     def run() -> None:
-        runpy.run_path(str(program), run_name="__main__")
+        # By its own path: of a directory Python would run kept bytecode, which an edit within a second leaves stale.
+        runpy.run_path(str(main if main.exists() else program), run_name="__main__")
 
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

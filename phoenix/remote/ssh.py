@@ -140,7 +140,11 @@ class SshCarrier:
             )
         try:
             async with asyncio.timeout(limit):
-                return await asyncssh.connect(hop.host, tunnel=tunnel, **options)
+                try:
+                    return await asyncssh.connect(hop.host, tunnel=tunnel, **options)
+                except asyncssh.ConnectionLost:
+                    # A server that refuses what we ask for may hang up before its reason is read: ask once more.
+                    return await asyncssh.connect(hop.host, tunnel=tunnel, **options)
         except (asyncssh.Error, OSError, TimeoutError, ValueError) as error:
             raise UnreachableError(explain(what, hop, error, limit)) from None
 
