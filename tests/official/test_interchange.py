@@ -219,7 +219,7 @@ connection = remote.ConnectionArgs(
 )
 r = remote.Command("r", connection=connection, create="cat > f; echo made", update="cat > f; echo updated",
     delete="rm f", stdin="one", add_previous_output_in_env=False)
-c = remote.CopyToRemote("c", connection=connection, source=StringAsset("text"), remote_path="copied")
+c = remote.CopyToRemote("c", connection=connection, source=StringAsset("text"), remote_path={copied!r})
 export("r", r.stdout)
 """
 
@@ -232,7 +232,10 @@ def test_remote_commands(pair: Pair, tmp_path: Path) -> None:
     with SshServer(tmp_path / "host") as server:
         settings = server.settings
         program = REMOTE.format(
-            port=server.port, private_key=settings["privateKey"], host_key=settings["hostKey"].strip()
+            port=server.port,
+            private_key=settings["privateKey"],
+            host_key=settings["hostKey"].strip(),
+            copied=str(server.directory / "copied"),
         )
         pair.space.program(program)
         pair.next("up", "--yes", "--skip-preview")
