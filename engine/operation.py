@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -73,7 +74,9 @@ def run(
     stack_urn = make_urn(stack, project, "", STACK_TYPE, f"{project}-{stack}")
     events(PreludeEvent({key: setting.shown() for key, setting in config.items()}, stack_urn))
 
-    def warn(text: str) -> None:
+    def warn(text: str, *, at_once: bool = False) -> None:
+        if at_once:
+            events(DiagnosticEvent("info", text + "\n", stack_urn, ephemeral=True))
         events(DiagnosticEvent("warning", text + "\n", stack_urn))
 
     snapshot = session.snapshot(warn, settled=not options.preview, wait=not options.preview)
@@ -97,7 +100,7 @@ def run(
         events(DiagnosticEvent("info" if stream == "stdout" else "info#err", text, urn or stack_urn))
 
     try:
-        with capturing(report), _interruptible(control, warn):
+        with capturing(report), _interruptible(control, functools.partial(warn, at_once=True)):
             pending.resolve(deployment, interrupted)
             _work(session, kind, deployment, stack_urn)
     finally:

@@ -79,6 +79,12 @@ class Display(View):
         """Write lines."""
         print(*(lines or ("",)), sep="\n", file=self.out, flush=True)
 
+    def diagnostic(self, event: DiagnosticEvent) -> None:
+        """Write what a running command prints, as it comes."""
+        if event.ephemeral and event.urn and not self.preview:
+            kind, name = summary.urn_type_name(event.urn)
+            self.write(f"    {kind} {name} {event.message.rstrip()}")
+
     def finish(self, event: SummaryEvent) -> None:
         """Write the end."""
         lines = summary.diagnostics(self.diagnostics, self.palette, self.stack_urn)
@@ -121,12 +127,6 @@ class LinesDisplay(Display):
         timing = "" if self.preview else " (0s)" if pre else f" ({event.seconds:.2f}s)"
         text = doing(operation, event.phase, preview=self.preview) + timing + changed_keys(event)
         self.write(self.palette.operation(operation, f" {MARKS.get(operation, '  ')} {kind} {name} {text}"))
-
-    def diagnostic(self, event: DiagnosticEvent) -> None:
-        """Write what a running command prints, as it comes."""
-        if event.ephemeral and event.urn and not self.preview:
-            kind, name = summary.urn_type_name(event.urn)
-            self.write(f"    {kind} {name} {event.message.rstrip()}")
 
     def finish(self, event: SummaryEvent) -> None:
         """Write the end."""

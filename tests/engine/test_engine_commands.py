@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -10,7 +11,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -240,11 +241,22 @@ def test_state_files_are_laid_out_as_the_official_backend_has_them(workspace: Ma
     assert document["checkpoint"]["stack"] == "organization/proj/dev"
 
 
-def _start(space: Workspace, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        space.command(*arguments), cwd=space.directory, env=space.environment(), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+@contextlib.contextmanager
+def _slow_up(space: Workspace) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], str]]]:
+    """A first ``up`` of the program SLOW, begun, and what it has printed so far."""
+    space.run("stack", "init", "dev")
+    printed = space.state / "printed"
+    with printed.open("w") as output:
+        process = subprocess.Popen(
+            space.command("up", "--yes", "--skip-preview"), cwd=space.directory, env=space.environment(),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    try:
+        _wait_for((space.directory / "begun").exists)
+        yield process, printed.read_text
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
@@ -263,19 +275,13 @@ m = local.Command("after", create="touch after", opts=ResourceOptions(depends_on
 
 def test_two_updates_at_once_and_cancel(workspace: Make) -> None:
     space = workspace(SLOW)
-    space.run("stack", "init", "dev")
-    first = _start(space, "up", "--yes", "--skip-preview")
-    try:
-        _wait_for((space.directory / "begun").exists)
+    with _slow_up(space) as (first, printed):
         second = space.run("up", "--yes", "--skip-preview", code=1)
         assert "the stack is currently locked by 1 lock(s)" in second.stderr
         assert f"(pid {first.pid})" in second.stderr
         (space.directory / "go").touch()
-        out, _ = first.communicate(timeout=60)
-    finally:
-        first.kill()
-        first.communicate()
-    assert "+ 3 created" in out
+        first.wait(60)
+    assert "+ 3 created" in printed()
     assert space.json("preview", "--json")["changeSummary"] == {"same": 3}
     lock = space.state / ".pulumi/locks/organization/proj/dev/x.json"
     lock.write_text(
@@ -289,19 +295,12 @@ def test_two_updates_at_once_and_cancel(workspace: Make) -> None:
 
 def test_interrupt_once_finishes_what_runs(workspace: Make) -> None:
     space = workspace(SLOW)
-    space.run("stack", "init", "dev")
-    process = _start(space, "up", "--yes", "--skip-preview")
-    try:
-        _wait_for((space.directory / "begun").exists)
+    with _slow_up(space) as (process, printed):
         process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+        _wait_for(lambda: "the running operations are being finished" in printed())
         (space.directory / "go").touch()
-        out, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.communicate()
+        process.wait(60)
     assert process.returncode == 8
-    assert "the running operations are being finished" in out
     assert (space.directory / "ended").exists()
     assert not (space.directory / "after").exists()
     names = [item["urn"].rsplit("::", 1)[1] for item in space.deployment()["resources"]]
@@ -312,17 +311,11 @@ def test_interrupt_once_finishes_what_runs(workspace: Make) -> None:
 
 def test_interrupt_twice_stops_at_once_and_tells_next_time(workspace: Make) -> None:
     space = workspace(SLOW)
-    space.run("stack", "init", "dev")
-    process = _start(space, "up", "--yes", "--skip-preview")
-    try:
-        _wait_for((space.directory / "begun").exists)
-        for _ in range(2):
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.3)
-        process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.communicate()
+    with _slow_up(space) as (process, printed):
+        process.send_signal(signal.SIGINT)
+        _wait_for(lambda: "press Ctrl-C again to stop at once" in printed())
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
     assert process.returncode == 8
     assert not Path(f"/proc/{(space.directory / 'begun').read_text().strip()}").exists(), "the command goes on"
     (space.directory / "go").touch()
@@ -348,11 +341,8 @@ def test_custom_timeout_ends_the_command_itself(workspace: Make) -> None:
 
 def test_killed_then_run_again(workspace: Make) -> None:
     space = workspace(SLOW)
-    space.run("stack", "init", "dev")
-    process = _start(space, "up", "--yes", "--skip-preview")
-    _wait_for((space.directory / "begun").exists)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    with _slow_up(space) as (process, _):
+        os.killpg(process.pid, signal.SIGKILL)
     assert "interrupted while creating" in space.run("preview").stdout
     (space.directory / "go").touch()
     done = space.run("up", "--yes", "--skip-preview")
