@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import datetime
 import json
 import secrets
 import statistics
@@ -21,11 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from lab.local.authority import Authority, write_private
 from tests.end_to_end.stack import Stack
 
 CHANGED = "guest-1"
@@ -47,31 +42,17 @@ def guests(network: str, count: int, changed_port: int) -> dict[str, dict[str, o
 
 def give_certificate(stack: Stack, domain: str) -> None:
     """Put a wildcard certificate into the ACME storage of the internal resolver."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"*.{domain}")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=90))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(f"*.{domain}")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    names = [f"*.{domain}"]
+    certificate, key = Authority(stack.lab.layout.authority).issue("wildcard", names, [])
     entry = {
-        "domain": {"main": f"*.{domain}"},
-        "certificate": base64.b64encode(certificate.public_bytes(pem)).decode(),
-        "key": base64.b64encode(key.private_bytes(pem, pkcs8, serialization.NoEncryption())).decode(),
+        "domain": {"main": names[0]},
+        "certificate": base64.b64encode(certificate.read_bytes()).decode(),
+        "key": base64.b64encode(key.read_bytes()).decode(),
         "Store": "default",
     }
     storage = stack.path("var/lib/traefik/acme-internal.json")
-    storage.parent.mkdir(parents=True, exist_ok=True)
-    storage.touch(mode=0o600)
-    storage.write_text(json.dumps({"internal-resolver": {"Account": None, "Certificates": [entry]}}))
+    content = json.dumps({"internal-resolver": {"Account": None, "Certificates": [entry]}})
+    write_private(storage, content.encode())
 
 
 def timed(action: Callable[[], object]) -> float:

@@ -70,7 +70,6 @@ def _warn(text: str) -> None:
 def _preview_first(session: Session, kind: str, arguments: argparse.Namespace) -> None:
     """Preview in a child process: the program may leave anything behind in its own."""
     if kind == "update":
-        session.manager().start()
         sdk.load()
     session.manager().key()  # a fork leaves the thread that derives it behind
     sys.stdout.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import getpass
 import grp
-import hashlib
 import os
 import pwd
 from pathlib import Path
@@ -24,6 +23,7 @@ from lab.local.layout import (
     WEBSECURE_PORT,
     Layout,
 )
+from phoenix.traefik.download import file_digest
 
 INTERNAL_PATH, PUBLIC_PATH = "/acme/acme", "/acme/public"
 _HEADER = "# Written by bin/lab up for a stack whose settingsFile names it; bin/lab down removes it.\n"
@@ -47,8 +47,7 @@ def _group_name() -> str:
 @functools.lru_cache
 def _sha256(path: str, identity: tuple[int, int]) -> str:
     del identity  # size and time, so that another program is another entry
-    with Path(path).open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return file_digest(Path(path))
 
 
 def _install(program: Path | None) -> dict[str, Any]:

@@ -138,11 +138,7 @@ def _field(entry: Any, field: str) -> Any:
     """A field in the one spelling of API and file; of a service the addresses it leads to."""
     if not isinstance(entry, Mapping):
         return None
-    if field != "servers":
-        return _plain(entry.get(field))
-    servers = _section(entry, "loadBalancer").get("servers")
-    listed = servers if isinstance(servers, list) else []
-    return sorted(str(server.get("address")) for server in listed if isinstance(server, Mapping))
+    return _servers(entry, "address") if field == "servers" else _plain(entry.get(field))
 
 
 def _plain(value: Any) -> Any:
@@ -171,7 +167,7 @@ def _services(intended: Mapping[str, Any], live: Mapping[str, Mapping[str, Any]]
             yield f"service {name} has the serversTransport {has_transport!r} where {wanted_transport!r} was meant"
 
 
-def _servers(service: Mapping[str, Any]) -> list[str]:
+def _servers(service: Mapping[str, Any], key: str = "url") -> list[str]:
     servers = _section(service, "loadBalancer").get("servers")
     listed = servers if isinstance(servers, list) else []
-    return sorted(str(server.get("url")) for server in listed if isinstance(server, Mapping))
+    return sorted(str(server.get(key)) for server in listed if isinstance(server, Mapping))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from phoenix.errors import RemoteError, TraefikError
@@ -66,13 +66,9 @@ def prove(
         wrong += checks.dynamic_mistakes(dynamic, static if isinstance(static, Mapping) else {})
     wrong = wrong or ([] if dynamic is not None else port_problems(transport, static))
     _refuse(wrong)
-
-    def look() -> None:
-        _refuse(file_problems(transport, static, dynamic, user))
-
     for _ in range(PORT_ATTEMPTS):
         try:
-            return _prove_once(transport, binary, static, dynamic, staged, ask_for, look)
+            return _prove_once(transport, binary, static, dynamic, staged, user, ask_for)
         except _PortBusyError:
             continue
         except TraefikError as error:
@@ -93,10 +89,10 @@ def _prove_once(
     static: Mapping[str, Any],
     dynamic: Mapping[str, Any] | None,
     staged: str | None,
+    user: str,
     ask_for: Sequence[str],
-    look: Callable[[], None],
 ) -> list[str]:
-    """Boot it, and :func:`look` at its surroundings while it boots."""
+    """Boot it, and look at the files it names while it boots."""
     intended = dynamic if dynamic is not None else candidate.minimal_dynamic()
     directory = f"/tmp/{candidate.PREFIX}{secrets.token_hex(8)}"  # noqa: S108 - unguessable, made with umask 077
     http: Mapping[str, Any] = intended.get("http") or {}
@@ -112,7 +108,7 @@ def _prove_once(
         write = candidate.write_script(directory, "traefik.yml")
         start = f"{write} || exit 1\n{candidate.start_script(binary, directory, staged)}"
         pid = int(transport.run(start, stdin=candidate_static.encode()).text.strip() or 0)
-        look()
+        _refuse(file_problems(transport, static, dynamic, user))
         api_url = f"http://127.0.0.1:{port}"
         wait_for_marker(transport, api_url, intended, BOOT_SECONDS, pid=pid, log=f"{directory}/log")
         found = _wait(transport, api_url, intended, pid, directory)

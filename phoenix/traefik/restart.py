@@ -111,10 +111,8 @@ class Restart:
         if state.active != "active":
             self._first_start()
         elif self._restart_is_due(state):
-            if self.gateway is not None and self.service.standby:
-                self._with_standby(self.gateway, state)
-            elif self._shares(state):
-                self._beside_standby(state)
+            if self._has_second(state):
+                self._with_standby(state)
             else:
                 self._restart(state, self._certificates(self.api_url))
         self._tidy()
@@ -144,35 +142,24 @@ class Restart:
             raise TraefikError(f"{_plain(error)}; it runs with the old {_listed(restored)} again.") from None
         self.say(f"{scripts.UNIT} restarted in {time.monotonic() - began:.1f} s, since {_because(state)}")
 
-    def _with_standby(self, gateway: Gateway, state: State) -> None:
-        known = self._certificates(self.api_url)
-        if gateway.switched():
-            # A killed run left it so. While Traefik itself does not serve, the standby carries everything.
-            if not self._serves(self.api_url):
-                self._restart(state, known)
-                return
-            self._switch(gateway, to_standby=False)
-        self._start_standby(state.due, known)
-        self._switch(gateway, to_standby=True)
-        try:
-            self._restart(state, known)
-        except PhoenixError:
-            if self._serves(self.api_url):
-                self._tidy()
-            raise
+    def _has_second(self, state: State) -> bool:
+        """Whether a standby can carry the requests: the gateway sends it them, or it takes them from the sockets."""
+        shares = self.service.sockets and state.sockets == len(scripts.SOCKETS)
+        return self.service.standby and (self.gateway is not None or shares)
 
-    def _shares(self, state: State) -> bool:
-        """Whether a standby can take connections from the sockets that Traefik has now."""
-        return self.service.standby and self.service.sockets and state.sockets == len(scripts.SOCKETS)
-
-    def _beside_standby(self, state: State) -> None:
-        """Restart Traefik while a second instance takes connections from the same sockets."""
+    def _with_standby(self, state: State) -> None:
+        """Restart Traefik while the standby carries the requests."""
         known = self._certificates(self.api_url)
-        if state.standby == "active" and not self._serves(self.api_url):
-            # A killed run left it so: the standby carries everything.
+        in_charge = state.standby == "active" if self.gateway is None else self.gateway.switched()
+        # A killed run may have left it so. While Traefik itself does not serve, the standby carries everything.
+        if in_charge and not self._serves(self.api_url):
             self._restart(state, known)
             return
+        if in_charge and self.gateway is not None:
+            self._switch(self.gateway, to_standby=False)
         self._start_standby(state.due, known)
+        if self.gateway is not None:
+            self._switch(self.gateway, to_standby=True)
         try:
             self._restart(state, known)
         except PhoenixError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from phoenix.traefik.phrases import has, listed, mapping_of, none_of, undefined
+from phoenix.traefik.phrases import has, listed, mapping_of, undefined
 
 KEY_TYPES = ("EC256", "EC384", "RSA2048", "RSA4096", "RSA8192")
 LOG_FORMATS = ("common", "json")
@@ -28,17 +28,10 @@ def silent_mistakes(static: Mapping[str, Any]) -> Iterator[str]:
         chosen = mapping_of(static.get(section)).get("format")
         if chosen is not None and not has(formats, chosen):
             yield f"{section}.format is {chosen!r}, in place of which Traefik would take common ({listed(formats)})"
-    point = mapping_of(mapping_of(static.get("metrics")).get("prometheus")).get("entryPoint")
-    if point is not None and not has(entry_points, point):
-        yield f"metrics.prometheus.entryPoint is {none_of(point, 'entry point', entry_points)}"
     for name, value in entry_points.items():
-        http = mapping_of(mapping_of(value).get("http"))
-        resolver = mapping_of(http.get("tls")).get("certResolver")
+        resolver = mapping_of(mapping_of(mapping_of(value).get("http")).get("tls")).get("certResolver")
         if resolver is not None and not has(resolvers, resolver):
             yield f"entryPoints.{name}.http.tls names the certificate resolver {undefined(resolver, resolvers)}"
-        redirect = mapping_of(http.get("redirections")).get("entryPoint")
-        if isinstance(redirect, Mapping) and not redirect.get("to"):
-            yield f"entryPoints.{name}.http.redirections.entryPoint.to is missing: Traefik would redirect nothing"
     for name, value in resolvers.items():
         yield from _resolver(f"certificatesResolvers.{name}.acme", mapping_of(mapping_of(value).get("acme")))
 

@@ -33,9 +33,11 @@ def static_mistakes(static: Any) -> Iterator[str]:
         yield "entryPoints defines none: Traefik would listen on port 80 only"
     yield from _entry_point_mistakes(entry_points)
     yield from _resolvers_mistakes(mapping_of(static.get("certificatesResolvers")), entry_points)
-    ping = mapping_of(static.get("ping")).get("entryPoint")
-    if ping is not None and not has(entry_points, ping):
-        yield f"ping.entryPoint is {none_of(ping, 'entry point', entry_points)}"
+    metrics = mapping_of(static.get("metrics"))
+    for where, section in (("ping", static.get("ping")), ("metrics.prometheus", metrics.get("prometheus"))):
+        point = mapping_of(section).get("entryPoint")
+        if point is not None and not has(entry_points, point):
+            yield f"{where}.entryPoint is {none_of(point, 'entry point', entry_points)}"
     yield from silent_mistakes(static)
     yield from _provider_mistakes(static)
     yield from _api_mistakes(static, entry_points)
@@ -58,7 +60,9 @@ def _entry_point_mistakes(entry_points: Mapping[str, Any]) -> Iterator[str]:
         taken[name] = address
         redirect = mapping_of(mapping_of(mapping_of(value).get("http")).get("redirections")).get("entryPoint")
         target = mapping_of(redirect).get("to")
-        if target is not None and not str(target).startswith(":") and not has(entry_points, target):
+        if isinstance(redirect, Mapping) and not target:
+            yield f"entryPoints.{name}.http.redirections.entryPoint.to is missing: Traefik would redirect nothing"
+        elif target is not None and not str(target).startswith(":") and not has(entry_points, target):
             yield f"entryPoints.{name} redirects to {none_of(target, 'entry point', entry_points)}"
 
 

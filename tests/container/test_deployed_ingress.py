@@ -18,6 +18,7 @@ from lab.container.client import context
 from lab.container.testing import ContainerLab
 from phoenix.gateway.site import CHALLENGE_PATH
 from tests.continuity.deployment import Deployment
+from tests.end_to_end.websockets import echoes
 
 pytestmark = pytest.mark.container
 
@@ -221,17 +222,7 @@ def test_header_aliases_do_not_pass_traefik_either(ingress: Deployment) -> None:
 def test_a_websocket_passes_both(ingress: Deployment) -> None:
     host = name_of(ingress, "grafana")
     with secured(ingress, host) as stream:
-        stream.sendall(
-            f"GET /live HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
-        answer = b""
-        while b"\r\n\r\n" not in answer:
-            answer += stream.recv(4096)
-        assert answer.startswith(b"HTTP/1.1 101"), answer
-        assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer
-        stream.sendall(b"hello through three hops")
-        assert stream.recv(4096) == b"hello through three hops"
+        echoes(stream, host, "/live", b"hello through three hops")
 
 
 def test_large_bodies_and_http_2_pass(ingress: Deployment) -> None:

@@ -131,18 +131,16 @@ class Target(ContextManaged):
         world, service = self.world, self.world.service
         if script in (scripts.prepare_script(service), scripts.inspect_script(service)):
             return 0, self._state()
-        if script == scripts.restart_script(service):
-            world.stop(world.main, "Traefik")
-            if world.disk in world.bad_for_main:
-                return 1, ""
-            world.boot(world.main, world.disk)
-            return 0, ""
-        if script == scripts.start_standby_script():
-            world.stop(world.standby, "the standby")
-            if world.disk in world.bad_for_standby:
-                return 1, ""
-            world.boot(world.standby, world.disk)
-            return 0, ""
+        for instance, name, bad, starting in (
+            (world.main, "Traefik", world.bad_for_main, scripts.restart_script(service)),
+            (world.standby, "the standby", world.bad_for_standby, scripts.start_standby_script()),
+        ):
+            if script == starting:
+                world.stop(instance, name)
+                if world.disk in bad:
+                    return 1, ""
+                world.boot(instance, world.disk)
+                return 0, ""
         if script == scripts.stop_standby_script():
             world.stop(world.standby, "the standby")
             return 0, ""

@@ -13,6 +13,8 @@ STANDBY_STATIC, UNITS = "/etc/traefik/traefik-standby.yml", "/etc/systemd/system
 BINARY, STORAGE = "/usr/local/bin/traefik", "/var/lib/traefik/acme-internal.json"
 SITE, LINK = "/etc/nginx/sites-available/phoenix.conf", "/etc/nginx/sites-enabled/phoenix.conf"
 
+FILES = (STATIC, DYNAMIC, STANDBY_STATIC, f"{UNITS}/traefik.service", f"{UNITS}/traefik-standby.service")
+
 Damage = tuple[str, str, str]
 """Where (``traefik`` or ``gateway``), a shell script, and what a preview says then."""
 
@@ -40,13 +42,7 @@ ROUNDS: dict[str, list[Damage]] = {
         ("traefik", "systemctl start traefik-standby", "traefik-standby.service is active, though no restart"),
         *(
             ("traefik", f"chmod 0666 {path}; chown nobody {path}", f"{path} was changed by hand: mode is 0666, not")
-            for path in (
-                DYNAMIC,
-                STATIC,
-                STANDBY_STATIC,
-                f"{UNITS}/traefik.service",
-                f"{UNITS}/traefik-standby.service",
-            )
+            for path in FILES
         ),
         ("traefik", f"chmod 0700 {BINARY}", f"{BINARY} was changed by hand: mode is 0700, not 0755"),
         ("traefik", f"chgrp nogroup {BINARY}", "group is nogroup, not root"),
@@ -58,16 +54,7 @@ ROUNDS: dict[str, list[Damage]] = {
     ],
     "all gone": [
         ("traefik", "systemctl stop traefik", "traefik.service is inactive, not active"),
-        *(
-            ("traefik", f"rm {path}", f"{path} was removed by hand")
-            for path in (
-                STATIC,
-                DYNAMIC,
-                STANDBY_STATIC,
-                f"{UNITS}/traefik.service",
-                f"{UNITS}/traefik-standby.service",
-            )
-        ),
+        *(("traefik", f"rm {path}", f"{path} was removed by hand") for path in FILES),
         ("traefik", f"rm {BINARY}", f"{BINARY} was changed by hand: it is missing"),
         ("gateway", f"rm {SITE}", f"{SITE} was removed by hand"),
         ("gateway", "systemctl stop nginx", "nginx is inactive, not active"),

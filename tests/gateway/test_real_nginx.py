@@ -24,6 +24,7 @@ import pytest
 from lab.container.certificates import Authority
 from phoenix.gateway.settings import GatewaySettings
 from phoenix.gateway.site import CHALLENGE_PATH, PROBE_HOST, REVISION_PATH, Domain, Site, Upstream, render, revision_of
+from tests.end_to_end.websockets import echoes
 
 INTERNAL, EXTERNAL = "app.internal.example.test", "portainer.example.test"
 
@@ -281,17 +282,7 @@ def test_http2_is_offered(served: Running) -> None:
 
 def test_websockets_pass(served: Running) -> None:
     with served.secured(INTERNAL) as stream:
-        stream.sendall(
-            f"GET /upgrade HTTP/1.1\r\nHost: {INTERNAL}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
-        answer = b""
-        while b"\r\n\r\n" not in answer:
-            answer += stream.recv(4096)
-        assert answer.startswith(b"HTTP/1.1 101"), answer
-        assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer
-        stream.sendall(b"hello through two hops")
-        assert stream.recv(4096) == b"hello through two hops"
+        echoes(stream, INTERNAL, "/upgrade", b"hello through two hops")
 
 
 def test_a_large_body_is_streamed_not_stored(served: Running) -> None:
