@@ -53,8 +53,9 @@ class DynamicFileProvider(RemoteFileProvider):
     def _apply(self, plain: dict[str, Any]) -> Decision:
         plain[_PUSH] = None  # the time of the first step runs from here
         connection = Connection.parse(plain["connection"])
-        plain[_PUSH] = Push(open_transport(connection), plain, say)
-        return super()._apply(plain)
+        with Push(open_transport(connection), plain, say) as push:
+            plain[_PUSH] = push
+            return super()._apply(plain)
 
 
 def _push(transport: Transport, props: dict[str, Any]) -> Push:

@@ -53,22 +53,32 @@ def run(
     *,
     message: str = "",
     clear_pending_creates: bool = False,
+    gate: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run an operation: ``update``, ``refresh`` or ``destroy``, for real or as a preview.
+
+    Args:
+        session: the stack.
+        kind: what is done.
+        options: how.
+        events: hears what happens.
+        message: for the history.
+        clear_pending_creates: forget interrupted creations.
+        gate: called, maybe more than once, when the program has been read and before anything is done; what it raises
+            ends the operation as if it had never been begun.
 
     Raises:
         EngineError: it could not begin.
     """
     control = Control()
     started = time.time()
+    begun = False
     manager = session.manager()
     if not options.preview:
         manager.start()
-    # Let the key derivation and the SDK's import overlap; both take most of a small preview.
+    # Let the key derivation and the program's imports overlap; both take most of a small preview.
     if kind == "update":
         sdk.load()
-    if not options.preview:
-        manager.key()  # a wrong passphrase is told before anything is begun
     config = session.config()
     project, stack = session.project.name, session.store.name
     stack_urn = make_urn(stack, project, "", STACK_TYPE, f"{project}-{stack}")
@@ -79,7 +89,15 @@ def run(
             events(DiagnosticEvent("info", text + "\n", stack_urn, ephemeral=True))
         events(DiagnosticEvent("warning", text + "\n", stack_urn))
 
-    snapshot = session.snapshot(warn, settled=not options.preview, wait=not options.preview)
+    def begin() -> None:
+        """Let the operation begin, once its key is there: a wrong passphrase is told before anything is done."""
+        nonlocal begun, started
+        if not begun:
+            manager.wait()
+            gate()
+            started, begun = time.time(), True
+
+    snapshot = session.snapshot(warn, settled=not options.preview, wait=False)
     interrupted = pending.set_aside(snapshot, clear_creations=clear_pending_creates)
     pending.tell(interrupted, warn)
     state = SnapshotManager(None if options.preview else session.store, snapshot, manager)
@@ -96,16 +114,19 @@ def run(
         pool=pool,
     )
 
-    def report(urn: str, stream: str, text: str) -> None:
-        events(DiagnosticEvent("info" if stream == "stdout" else "info#err", text, urn or stack_urn))
-
     try:
-        with capturing(report), _interruptible(control, functools.partial(warn, at_once=True)):
+        with (
+            capturing(functools.partial(_report, events, stack_urn)),
+            _interruptible(control, functools.partial(warn, at_once=True)),
+        ):
+            if kind != "update" or interrupted:
+                begin()
             pending.resolve(deployment, interrupted)
-            _work(session, kind, deployment, stack_urn)
+            _work(session, kind, deployment, stack_urn, begin)
     finally:
         pool.close()
-        state.close()
+        if begun:
+            state.close()
     failed = deployment.steps.failed or control.stop.is_set()
     changes = dict(sorted(deployment.steps.changes.items()))
     seconds = time.time() - started
@@ -114,23 +135,34 @@ def run(
         events(DiagnosticEvent("error", f"{'preview' if options.preview else 'update'} {ended}\n"))
     events(SummaryEvent(changes, seconds, options.preview, failed))
     if not options.preview:
-        session.store.add_history(
-            {
-                "kind": kind,
-                "startTime": int(started),
-                "message": message,
-                "environment": _environment(session.project),
-                "config": _history_config(session),
-                "result": "failed" if failed else "succeeded",
-                "endTime": int(time.time()),
-                "version": 3,
-                "resourceChanges": changes,
-            }
-        )
+        _record(session, kind, message, started, changes, failed=failed)
     return Outcome(changes, failed, control.interrupted)
 
 
-def _work(session: Session, kind: str, deployment: Deployment, stack_urn: str) -> None:
+def _report(events: Sink, stack_urn: str, urn: str, stream: str, text: str) -> None:
+    """Tell what a provider printed."""
+    events(DiagnosticEvent("info" if stream == "stdout" else "info#err", text, urn or stack_urn))
+
+
+def _record(
+    session: Session, kind: str, message: str, started: float, changes: dict[str, int], *, failed: bool
+) -> None:
+    session.store.add_history(
+        {
+            "kind": kind,
+            "startTime": int(started),
+            "message": message,
+            "environment": _environment(session.project),
+            "config": _history_config(session),
+            "result": "failed" if failed else "succeeded",
+            "endTime": int(time.time()),
+            "version": 3,
+            "resourceChanges": changes,
+        }
+    )
+
+
+def _work(session: Session, kind: str, deployment: Deployment, stack_urn: str, begin: Callable[[], None]) -> None:
     options = deployment.options
     if kind != "update" and not _found_targets(deployment):
         return
@@ -142,7 +174,7 @@ def _work(session: Session, kind: str, deployment: Deployment, stack_urn: str) -
         return
     if kind != "update" or deployment.control.stop.is_set():
         return
-    monitor = Monitor(deployment, lambda name: _other_stack(session, name), stack_urn, session.manager().wait)
+    monitor = Monitor(deployment, lambda name: _other_stack(session, name), stack_urn, begin)
     program = session.project.main
     error = sdk.run_program(
         program.parent if program.name == "__main__.py" else program,
@@ -155,6 +187,7 @@ def _work(session: Session, kind: str, deployment: Deployment, stack_urn: str) -
         parallel=options.parallel,
         root=session.project.directory,
     )
+    begin()
     if error is not None:
         if error:
             deployment.steps.say("error", error)

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from engine.display.summary import urn_label
 from engine.display.view import View
 from engine.errors import CancelledError, ConfigurationError, DeploymentFailed, NoChangesExpectedError
 from engine.operation import Outcome
-from engine.session import Session
+from engine.preview import Preview
+from engine.session import Session, previews_first
 from engine.steps import Options
 
 _TITLES = {
@@ -43,60 +45,47 @@ def operate(session: Session, arguments: argparse.Namespace) -> None:
         session.settings.set(session.settings.qualify(key), value)
     kind = "update" if arguments.command in ("preview", "up") else arguments.command
     if arguments.command == "preview" or arguments.preview_only:
-        _expect(session, arguments, _once(session, kind, arguments, preview=True))
+        _expect(session, arguments, _once(session, kind, arguments, _no_gate, preview=True))
         return
     yes = arguments.yes or bool(os.environ.get("PULUMI_SKIP_CONFIRMATIONS"))
-    skip_preview = arguments.skip_preview or bool(os.environ.get("PULUMI_SKIP_PREVIEW"))
     if not yes and (getattr(arguments, "non_interactive", False) or not sys.stdin.isatty()):
         raise ConfigurationError(
             "--yes or --skip-preview or --preview-only must be passed in to proceed when running in "
             "non-interactive mode"
         )
     with session.store.locked(_warn):
-        if not skip_preview:
-            _preview_first(session, kind, arguments)
-            if not yes:
-                _ask(session, kind, arguments)
-        outcome = _once(session, kind, arguments, preview=False)
+        outcome = _after_preview(session, kind, arguments, ask=not yes)
         if kind == "destroy":
             _after_destroy(session, arguments)
     _expect(session, arguments, outcome)
+
+
+def _after_preview(session: Session, kind: str, arguments: argparse.Namespace, *, ask: bool) -> Outcome:
+    """Preview, ask, and run; where nobody is asked, the run gets ready while the preview looks around."""
+    if not previews_first(arguments):
+        return _once(session, kind, arguments, _no_gate, preview=False)
+    preview = _preview(session, kind, arguments)
+    meanwhile = threading.Thread(target=_import_ssh, daemon=True)
+    meanwhile.start()
+    if ask:
+        preview.succeed()
+        _ask(session, kind, arguments)
+    else:
+        preview.wait_until_read()
+    meanwhile.join()
+    return _once(session, kind, arguments, preview.succeed, preview=False)
 
 
 def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)  # noqa: T201
 
 
-def _preview_first(session: Session, kind: str, arguments: argparse.Namespace) -> None:
+def _preview(session: Session, kind: str, arguments: argparse.Namespace) -> Preview:
     """Preview in a child process: the program may leave anything behind in its own."""
     if kind == "update":
         sdk.load()
-    session.manager().key()  # a fork leaves the thread that derives it behind
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            _once(session, kind, arguments, preview=True)
-            code = 0
-        except DeploymentFailed as error:
-            code = error.exit_code
-        except Exception as error:  # noqa: BLE001 - a child must end here
-            print(f"error: {error}", file=sys.stderr)  # noqa: T201
-            code = getattr(error, "exit_code", 70)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    meanwhile = threading.Thread(target=_import_ssh, daemon=True)
-    meanwhile.start()
-    status = _wait(child)
-    meanwhile.join()
-    if status != 0:
-        failed = DeploymentFailed("the preview failed")
-        failed.exit_code = status
-        raise failed
+    manager = session.manager()
+    return Preview(manager, lambda read: _once(session, kind, arguments, read, preview=True))
 
 
 def _import_ssh() -> None:
@@ -105,28 +94,46 @@ def _import_ssh() -> None:
         importlib.import_module("asyncssh")
 
 
-def _wait(child: int) -> int:
-    while True:
-        try:
-            _, status = os.waitpid(child, 0)
-            return os.waitstatus_to_exitcode(status)
-        except KeyboardInterrupt:
-            continue  # the child hears it too and ends in its own way
-
-
 def _ask(session: Session, kind: str, arguments: argparse.Namespace) -> None:
     while True:
         answer = input(f"Do you want to perform this {kind} of {session.store.name}? [yes/no/details] ").strip().lower()
         if answer == "details":
             detailed = argparse.Namespace(**{**vars(arguments), "diff": True})
-            _preview_first(session, kind, detailed)
+            _preview(session, kind, detailed).succeed()
         elif answer in ("y", "yes"):
             return
         else:
             raise CancelledError(f"confirmation declined, not proceeding with the {kind}")
 
 
-def _once(session: Session, kind: str, arguments: argparse.Namespace, *, preview: bool) -> Outcome:
+class _Audience:
+    """Who hears an operation's events, once it may show anything; what comes before that is kept for then."""
+
+    def __init__(self, views: list[View], *, at_once: bool) -> None:
+        self._views = views
+        self._kept: list[object] | None = None if at_once else []
+        self._lock = threading.Lock()
+
+    def __call__(self, event: object) -> None:
+        with self._lock:
+            if self._kept is not None:
+                self._kept.append(event)
+                return
+        for view in self._views:
+            view(event)
+
+    def admit(self) -> None:
+        """Tell what was kept, and from now on everything at once."""
+        with self._lock:
+            for event in self._kept or ():
+                for view in self._views:
+                    view(event)
+            self._kept = None
+
+
+def _once(
+    session: Session, kind: str, arguments: argparse.Namespace, gate: Callable[[], None], *, preview: bool
+) -> Outcome:
     display = _display(session, kind, arguments, preview=preview)
     options = Options(
         preview=preview,
@@ -138,19 +145,20 @@ def _once(session: Session, kind: str, arguments: argparse.Namespace, *, preview
     log_file = arguments.event_log or os.environ.get("PULUMI_EVENT_LOG")
     opened: Any = Path(log_file).open("a", encoding="utf-8") if log_file else nullcontext()  # noqa: SIM115
     with opened as log, closing(display):
-        sinks: list[View] = [EventLog(log), display] if log is not None else [display]
+        audience = _Audience([EventLog(log), display] if log is not None else [display], at_once=preview)
 
-        def events(event: object) -> None:
-            for sink in sinks:
-                sink(event)
+        def pass_gate() -> None:
+            gate()
+            audience.admit()
 
         outcome = operation.run(
             session,
             kind,
             options,
-            events,
+            audience,
             message=arguments.message,
             clear_pending_creates=getattr(arguments, "clear_pending_creates", False),
+            gate=pass_gate,
         )
     session.changed_urns = display.changed_urns
     if outcome.failed:
@@ -161,14 +169,15 @@ def _once(session: Session, kind: str, arguments: argparse.Namespace, *, preview
     return outcome
 
 
+def _no_gate() -> None:
+    """For an operation that nothing goes before."""
+
+
 def _display(session: Session, kind: str, arguments: argparse.Namespace, *, preview: bool) -> View:
     out = sys.stdout
     if arguments.json:
         digest = Digest(out, show_secrets=arguments.show_secrets, show_sames=arguments.show_sames)
         return digest if preview else EventLog(out)
-    palette = Palette(enabled=wants_colour(getattr(arguments, "color", "auto"), out))
-    title = _TITLES[kind][0 if preview else 1]
-    print(palette("headline", f"{title} ({session.store.name}):"), file=out, flush=True)
     chosen: type[Display] = LinesDisplay
     if arguments.diff:
         chosen = DiffDisplay
@@ -178,8 +187,9 @@ def _display(session: Session, kind: str, arguments: argparse.Namespace, *, prev
         chosen = TreeDisplay
     return chosen(
         out,
-        palette,
-        doing=title.lower(),
+        Palette(enabled=wants_colour(getattr(arguments, "color", "auto"), out)),
+        title=_TITLES[kind][0 if preview else 1],
+        stack=session.store.name,
         preview=preview,
         show_secrets=arguments.show_secrets,
         suppress_outputs=arguments.suppress_outputs,

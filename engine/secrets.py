@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import os
 import threading
@@ -57,6 +58,7 @@ class SecretsManager:
         self._cipher: Any = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._pipe: int | None = None  # where another process hands the key over
 
     @classmethod
     def create(cls, passphrase: str | None) -> SecretsManager:
@@ -73,19 +75,36 @@ class SecretsManager:
         manager.salt = f"v1:{base64.b64encode(raw).decode()}:{manager.encrypt_text(CHECK_WORD)}"
         return manager
 
-    def start(self) -> SecretsManager:
-        """Begin deriving the key on another thread (it takes longer than the SDK's import)."""
-        if self._thread is None and self._key is None:
-            # No daemon: a thread cut off inside the cryptographic library would abort the process.
-            self._thread = threading.Thread(target=self._derive, name="engine-key")
-            self._thread.start()
-        return self
+    def start(self, hand_on: int | None = None) -> None:
+        """Begin deriving the key on another thread: it takes longer than the SDK's import.
 
-    def _derive(self) -> None:
+        Args:
+            hand_on: write it to this pipe as well, for a manager that :meth:`take` s it.
+        """
+        if hand_on is not None or (self._thread is None and self._key is None):
+            # No daemon: a thread cut off inside the cryptographic library would abort the process.
+            self._thread = threading.Thread(target=self._derive, args=(hand_on,), name="engine-key")
+            self._thread.start()
+
+    def take(self, pipe: int) -> None:
+        """Take the key from another process's manager in place of deriving it here."""
+        self._pipe = pipe
+
+    def _derive(self, hand_on: int | None = None) -> None:
         try:
-            self._key = self._checked_key()
+            self._key = self._key or self._handed_over() or self._checked_key()
         except SecretsError as error:
             self._error = error
+        if hand_on is not None:
+            with contextlib.suppress(BrokenPipeError), os.fdopen(hand_on, "wb") as pipe:
+                pipe.write(self._key or b"")
+
+    def _handed_over(self) -> bytes:
+        if self._pipe is None:
+            return b""
+        with os.fdopen(self._pipe, "rb") as pipe:
+            self._pipe = None
+            return pipe.read()
 
     def _checked_key(self) -> bytes:
         if self._passphrase is None:
@@ -111,7 +130,7 @@ class SecretsManager:
         Raises:
             SecretsError: there is no passphrase, or a wrong one.
         """
-        if self._thread is not None:
+        if self._thread is not None or self._pipe is not None:
             self.key()
 
     def key(self) -> bytes:

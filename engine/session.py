@@ -23,11 +23,13 @@ class Session:
     Args:
         project: its project.
         store: its files.
+        early_key: begin to derive the key as soon as there is something to decrypt.
     """
 
-    def __init__(self, project: Project, store: StackStore) -> None:
+    def __init__(self, project: Project, store: StackStore, *, early_key: bool = True) -> None:
         self.project = project
         self.store = store
+        self._early_key = early_key
         self.settings = StackSettings(project.settings_file(store.name), project.name)
         self._manager: SecretsManager | None = None
         self.changed_urns: list[tuple[str, str]] = []
@@ -48,7 +50,7 @@ class Session:
                         "restore the settings file the stack was made with"
                     )
                 self._manager = SecretsManager(salt, read_passphrase())
-                if self.store.holds_secrets() or "secure:" in self.settings.text:
+                if self._early_key and (self.store.holds_secrets() or "secure:" in self.settings.text):
                     self._manager.start()
                 if not self.settings.salt:
                     self.settings.set_salt(salt)
@@ -108,20 +110,34 @@ def named_stack(arguments: argparse.Namespace) -> str | None:
     return check_stack_name(named) if named else None
 
 
+def previews_first(arguments: argparse.Namespace) -> bool:
+    """Tell whether a command previews in a process of its own before it changes anything."""
+    if arguments.command == "preview" or arguments.preview_only:
+        return False
+    return not (arguments.skip_preview or os.environ.get("PULUMI_SKIP_PREVIEW"))
+
+
 def operate(arguments: argparse.Namespace) -> None:
     """Open a stack for ``preview``, ``up``, ``refresh`` or ``destroy``, and run it.
 
-    The key takes longest to be had: it is derived while the rest of the engine is imported.
+    The key takes longest to be had: it is derived while the rest of the engine is imported, but for a command that
+    forks first, which a thread would not survive.
     """
-    session = open_session(arguments)
-    session.manager().start()
+    forks = previews_first(arguments)
+    session = open_session(arguments, early_key=not forks)
+    if not forks:
+        session.manager().start()
     from engine import run
 
     run.operate(session, arguments)
 
 
-def open_session(arguments: argparse.Namespace) -> Session:
+def open_session(arguments: argparse.Namespace, *, early_key: bool = True) -> Session:
     """Open the stack a command line names, or the selected one.
+
+    Args:
+        arguments: the command line.
+        early_key: as :class:`Session` has it.
 
     Raises:
         StackNotFoundError: there is no such stack.
@@ -132,4 +148,4 @@ def open_session(arguments: argparse.Namespace) -> Session:
     name = named_stack(arguments) or os.environ.get("PULUMI_STACK") or selected_stack(project, backend.url)
     if not name:
         raise EngineError("no stack selected; please use `pulumi stack select` or `pulumi stack init` to choose one")
-    return Session(project, backend.stack(project.name, check_stack_name(name)))
+    return Session(project, backend.stack(project.name, check_stack_name(name)), early_key=early_key)

@@ -41,7 +41,8 @@ class Display(View):
         out: TextIO,
         palette: Palette,
         *,
-        doing: str,
+        title: str,
+        stack: str,
         preview: bool,
         show_secrets: bool = False,
         suppress_outputs: bool = False,
@@ -50,7 +51,8 @@ class Display(View):
         super().__init__()
         self.out = out
         self.palette = palette
-        self.doing = doing
+        self.title = f"{title} ({stack}):"
+        self.doing = title.lower()
         self.preview = preview
         self.renderer = Renderer(palette, show_secrets=show_secrets)
         self.suppress_outputs = suppress_outputs
@@ -74,6 +76,10 @@ class Display(View):
                 self.outputs = event.resource.outputs
                 self.old_outputs = event.old.outputs if event.old is not None else None
             super().__call__(event)
+
+    def begin(self, event: PreludeEvent) -> None:
+        """Write what begins, of which stack."""
+        self.write(self.palette("headline", self.title))
 
     def write(self, *lines: str) -> None:
         """Write lines."""
@@ -112,6 +118,7 @@ class LinesDisplay(Display):
 
     def begin(self, event: PreludeEvent) -> None:
         """Announce."""
+        super().begin(event)
         self.write("", f"@ {self.doing}....")
 
     def step(self, event: StepEvent) -> None:

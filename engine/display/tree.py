@@ -45,6 +45,7 @@ class TreeDisplay(Display):
 
     def begin(self, event: PreludeEvent) -> None:
         """Start redrawing."""
+        super().begin(event)
         self._thread = threading.Thread(target=self._run, name="engine-display", daemon=True)
         self._thread.start()
 

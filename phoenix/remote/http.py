@@ -145,7 +145,12 @@ class Request:
 
 
 def fetch_http(
-    transport: Transport, url: str, headers: Mapping[str, str] | None = None, timeout: float = 10.0
+    transport: Transport,
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 10.0,
+    *,
+    after: tuple[str, float] = ("", 0.0),
 ) -> Response:
     """GET one URL from inside the guest. See :func:`fetch_many`.
 
@@ -153,14 +158,21 @@ def fetch_http(
         CommandError: no HTTP answer came.
         UnreachableError: the guest cannot be reached.
     """
-    answer = fetch_many(transport, [Request(url, headers or {}, timeout)])[0]
+    answer = fetch_many(transport, [Request(url, headers or {}, timeout)], after=after)[0]
     if isinstance(answer, CommandError):
         raise answer
     return answer
 
 
-def fetch_many(transport: Transport, requests: Sequence[Request | str]) -> list[Response | CommandError]:
+def fetch_many(
+    transport: Transport, requests: Sequence[Request | str], *, after: tuple[str, float] = ("", 0.0)
+) -> list[Response | CommandError]:
     """GET several URLs, one after the other, in one round trip. Redirects are not followed, proxies not used.
+
+    Args:
+        transport: the guest.
+        requests: what to get, in order.
+        after: a script to run there first, which leaves standard input alone, and the seconds it may take.
 
     Returns:
         An answer for each request, in order; a :class:`CommandError` where none came.
@@ -173,9 +185,9 @@ def fetch_many(transport: Transport, requests: Sequence[Request | str]) -> list[
     if not wanted:
         return []
     completed = transport.run(
-        _FETCH,
+        after[0] + _FETCH,
         stdin="".join(request.line() + "\n" for request in wanted).encode(),
-        timeout=sum(request.timeout for request in wanted) + 10,
+        timeout=sum(request.timeout for request in wanted) + 10 + after[1],
         check=False,
     )
     if completed.exit_code == NO_CLIENT:

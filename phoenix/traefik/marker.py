@@ -1,6 +1,6 @@
-"""Waiting on the target for a revision's marker: one round trip, and one small answer of Traefik's a look.
+"""Waiting on the target for a revision's marker: no round trip of its own, and one small answer of Traefik's a look.
 
-What follows compares all of ``/api/rawdata``, which is a megabyte at a thousand routes.
+What follows in the same script asks for all of ``/api/rawdata``, which is a megabyte at a thousand routes.
 """
 
 from __future__ import annotations
@@ -10,26 +10,25 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from phoenix.remote import Transport
 from phoenix.traefik.dynamic import REVISION_PREFIX, revision
 
 _WAIT = """
-command -v curl >/dev/null || exit 0
-end=$(($(date +%s) + {seconds}))
-while :; do
-  curl -q -s -f -g -o /dev/null --noproxy '*' --max-time 2 {url} && exit 0
-  {unless}[ "$(date +%s)" -lt "$end" ] || exit 0
-  sleep 0.02 2>/dev/null || sleep 1
-done
+if command -v curl >/dev/null; then
+  end=$(($(date +%s) + {seconds}))
+  until curl -q -s -f -g -o /dev/null --noproxy '*' --max-time 2 {url} </dev/null; do
+    {unless}[ "$(date +%s)" -lt "$end" ] || break
+    sleep 0.02 2>/dev/null || sleep 1
+  done
+fi
 """
 
-_UNLESS = """kill -0 {pid:d} 2>/dev/null || exit 0
-  grep -v -i acme {log} 2>/dev/null | grep -q -e ' ERR ' -e ' FTL ' && exit 0
-  """
+_UNLESS = """kill -0 {pid:d} 2>/dev/null || break
+    grep -v -i acme {log} 2>/dev/null | grep -q -e ' ERR ' -e ' FTL ' && break
+    """
 
 
 def wait_script(url: str, seconds: int, *, pid: int = 0, log: str = "") -> str:
-    """Returns once ``url`` answers, or there is nothing more to wait for; exits 0 in any case.
+    """Goes on once ``url`` answers, or there is nothing more to wait for.
 
     Args:
         url: of the marker in Traefik's API.
@@ -41,15 +40,15 @@ def wait_script(url: str, seconds: int, *, pid: int = 0, log: str = "") -> str:
     return _WAIT.format(seconds=int(seconds), url=shlex.quote(url), unless=unless)
 
 
-def wait_for_marker(
-    transport: Transport, api_url: str, intended: Mapping[str, Any], seconds: float, *, pid: int = 0, log: str = ""
-) -> None:
-    """Wait until an instance shows the marker of ``intended``, or will not; the comparison that follows tells which.
+def waiting_for(
+    api_url: str, intended: Mapping[str, Any], seconds: float, *, pid: int = 0, log: str = ""
+) -> tuple[str, float]:
+    """The script that waits until an instance shows the marker of ``intended``, or will not, and its limit in seconds.
 
-    Raises:
-        RemoteError: the target cannot be reached.
+    The comparison that follows tells which.
     """
     mark = revision(intended)
-    if mark is not None:
-        url = f"{api_url}/api/http/middlewares/{quote(REVISION_PREFIX + mark)}@file"
-        transport.run(wait_script(url, int(seconds), pid=pid, log=log), check=False, timeout=seconds + 10)
+    if mark is None:
+        return "", 0.0
+    url = f"{api_url}/api/http/middlewares/{quote(REVISION_PREFIX + mark)}@file"
+    return wait_script(url, int(seconds), pid=pid, log=log), seconds

@@ -135,8 +135,9 @@ def check_script(file: NamedFile, user: str) -> str:
     if file.kind == "certificate":
         lines += [
             "if command -v openssl >/dev/null; then",
-            f"  openssl x509 -noout -in {path} >/dev/null 2>&1 || {{ echo {path} holds no PEM certificate; exit 1; }}",
-            f"  openssl x509 -noout -checkend 0 -in {path} >/dev/null 2>&1 || {{ echo {path} has expired; exit 1; }}",
+            f"  openssl x509 -noout -checkend 0 -in {path} >/dev/null 2>&1 ||",
+            f"    if openssl x509 -noout -in {path} >/dev/null 2>&1; then echo {path} has expired; exit 1;",
+            f"    else echo {path} holds no PEM certificate; exit 1; fi",
             "fi",
         ]
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from phoenix.errors import RemoteError, TraefikError
@@ -13,7 +13,7 @@ from phoenix.remote.http import fetch_http
 from phoenix.remote.masking import mask
 from phoenix.traefik import candidate, checks, document, live, served
 from phoenix.traefik.asking import Question, ask, questions
-from phoenix.traefik.marker import wait_for_marker
+from phoenix.traefik.marker import waiting_for
 from phoenix.traefik.middlewares import logins_in
 from phoenix.traefik.surroundings import file_problems, port_problems
 
@@ -41,6 +41,8 @@ def prove(
     *,
     user: str = "root",
     ask_for: Sequence[str] = (),
+    beside: Callable[[], object] = lambda: None,
+    later: Callable[[Callable[[], object]], object] = lambda tidy: tidy(),
 ) -> list[str]:
     """Check a candidate, look at what it would find on the target, then boot a second instance with it.
 
@@ -53,6 +55,8 @@ def prove(
         user: account Traefik runs as; the files it names must be readable for it.
         ask_for: routers to send a request through, for those of their backends that speak https: whether Traefik
             can verify a backend shows in a request only.
+        beside: called while the second instance boots.
+        later: gets what removes the second instance, to call it at once or when there is time.
 
     Returns:
         Phrases for what is not as it might be, yet no reason to refuse.
@@ -68,7 +72,7 @@ def prove(
     _refuse(wrong)
     for _ in range(PORT_ATTEMPTS):
         try:
-            return _prove_once(transport, binary, static, dynamic, staged, user, ask_for)
+            return _prove_once(transport, binary, static, dynamic, staged, user, ask_for, beside, later)
         except _PortBusyError:
             continue
         except TraefikError as error:
@@ -91,6 +95,8 @@ def _prove_once(
     staged: str | None,
     user: str,
     ask_for: Sequence[str],
+    beside: Callable[[], object],
+    later: Callable[[Callable[[], object]], object],
 ) -> list[str]:
     """Boot it, and look at the files it names while it boots."""
     intended = dynamic if dynamic is not None else candidate.minimal_dynamic()
@@ -109,8 +115,8 @@ def _prove_once(
         start = f"{write} || exit 1\n{candidate.start_script(binary, directory, staged)}"
         pid = int(transport.run(start, stdin=candidate_static.encode()).text.strip() or 0)
         _refuse(file_problems(transport, static, dynamic, user))
+        beside()
         api_url = f"http://127.0.0.1:{port}"
-        wait_for_marker(transport, api_url, intended, BOOT_SECONDS, pid=pid, log=f"{directory}/log")
         found = _wait(transport, api_url, intended, pid, directory)
         if found:
             said = candidate.words(transport.run(candidate.log_script(directory)).text)
@@ -121,7 +127,7 @@ def _prove_once(
         addresses = {point: f"127.0.0.1:{own}" for point, own in ports.items()}
         return _ask_backends(transport, http, questions(http.get("routers") or {}, routers, addresses), directory)
     finally:
-        transport.run(candidate.stop_script(pid, directory), check=False)
+        later(lambda: transport.run(candidate.stop_script(pid, directory), check=False))
 
 
 def _said(words: str) -> list[str]:
@@ -170,8 +176,10 @@ def _wait(transport: Transport, api_url: str, intended: Mapping[str, Any], pid: 
     """
     deadline = time.monotonic() + BOOT_SECONDS
     settled = 0
+    after = waiting_for(api_url, intended, BOOT_SECONDS, pid=pid, log=f"{directory}/log")
     while True:
-        found = differences(transport, api_url, intended)
+        found = differences(transport, api_url, intended, after)
+        after = ("", 0.0)
         if not found:
             return []
         if not found[0].startswith(_SILENT):
@@ -195,10 +203,19 @@ def _is_absence(phrase: str) -> bool:
 _SILENT = "its API at "
 
 
-def differences(transport: Transport, api_url: str, intended: Mapping[str, Any]) -> list[str]:
-    """What an instance serves otherwise than meant, as phrases; a silent API is one as well."""
+def differences(
+    transport: Transport, api_url: str, intended: Mapping[str, Any], after: tuple[str, float] = ("", 0.0)
+) -> list[str]:
+    """What an instance serves otherwise than meant, as phrases; a silent API is one as well.
+
+    Args:
+        transport: the instance's container.
+        api_url: its API.
+        intended: the data of ``dynamic_conf.yml``.
+        after: a script to run there first, and the seconds it may take.
+    """
     try:
-        answer = fetch_http(transport, f"{api_url}{live.RAW_DATA_PATH}", timeout=10)
+        answer = fetch_http(transport, f"{api_url}{live.RAW_DATA_PATH}", timeout=10, after=after)
     except RemoteError as error:
         return [f"{_SILENT}{api_url} does not answer ({error})"]
     if answer.status != 200:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from phoenix.errors import PhoenixError, TraefikError
 from phoenix.remote import Transport
@@ -20,7 +20,7 @@ from phoenix.traefik import document, served, service
 from phoenix.traefik.asking import quoted
 from phoenix.traefik.certificate_gate import live_addresses, unmet, wait_for
 from phoenix.traefik.certificates import Demand
-from phoenix.traefik.marker import wait_for_marker
+from phoenix.traefik.marker import waiting_for
 from phoenix.traefik.prove import differences, prove
 
 WAIT_SECONDS = 10.0
@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Push:
-    """One push and its steps.
+    """One push and its steps. As a context it removes what the proof left on the target when nobody waits any more.
 
     Attributes:
         transport: Traefik's container.
@@ -46,6 +46,17 @@ class Push:
     changed: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     last: float = field(default_factory=time.monotonic)
+    _runs: bool | None = None
+    _left: list[Callable[[], object]] | None = None
+
+    def __enter__(self) -> Self:
+        self._left = []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        left, self._left = self._left or [], None
+        for tidy in left:
+            tidy()
 
     def mark(self, step: str) -> None:
         """Note that a step is done."""
@@ -91,10 +102,21 @@ class Push:
                 staged,
                 user=self.props.get("user") or "root",
                 ask_for=self.changed if self.probes else (),
+                beside=self._look,
+                later=self._later,
             )
         for phrase in warnings:
             self.say(f"{self.path}: {phrase}")
         self.mark("proved")
+
+    def _look(self) -> None:
+        self._runs = self._runs_as_meant()
+
+    def _later(self, tidy: Callable[[], object]) -> None:
+        if self._left is None:
+            tidy()
+        else:
+            self._left.append(tidy)
 
     def verify(self) -> None:
         """Follow the file until clients get what it says.
@@ -105,7 +127,7 @@ class Push:
         Raises:
             TraefikError: Traefik does not serve it.
         """
-        if not self._runs_as_meant():
+        if not (self._runs_as_meant() if self._runs is None else self._runs):
             return
         with _Masked(self.props):
             intended = self.intended
@@ -154,8 +176,9 @@ class Push:
 
     def _wait_live(self, intended: Mapping[str, Any], front: str) -> None:
         deadline = time.monotonic() + WAIT_SECONDS
-        wait_for_marker(self.transport, self.props["apiUrl"], intended, WAIT_SECONDS)
-        while found := differences(self.transport, self.props["apiUrl"], intended):
+        after = waiting_for(self.props["apiUrl"], intended, WAIT_SECONDS)
+        while found := differences(self.transport, self.props["apiUrl"], intended, after):
+            after = ("", 0.0)
             if time.monotonic() >= deadline:
                 raise TraefikError(
                     f"{front}{self.path}: Traefik does not serve it after {WAIT_SECONDS:g} s: "

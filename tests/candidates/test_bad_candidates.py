@@ -32,9 +32,9 @@ def push_of(live: LiveTraefik, content: str, told: list[str]) -> Push:
 def push(live: LiveTraefik, content: str) -> list[str]:
     """Push a dynamic configuration as the resource does; what it says."""
     told: list[str] = []
-    operation = push_of(live, content, told)
     desired = DesiredFile(str(live.dynamic_path), content.encode())
-    put(live.transport, desired, operation.validate, operation.verify, operation.rolled_back)
+    with push_of(live, content, told) as operation:
+        put(live.transport, desired, operation.validate, operation.verify, operation.rolled_back)
     return told
 
 

@@ -13,7 +13,7 @@ from test_bad_candidates import push, push_of
 from phoenix.errors import TraefikError
 from phoenix.remote.file_model import DesiredFile
 from phoenix.remote.files import put
-from phoenix.traefik import document, served
+from phoenix.traefik import candidate, document, served
 from phoenix.traefik import push as push_module
 from phoenix.traefik.certificate_gate import live_addresses
 from phoenix.traefik.prove import differences
@@ -186,3 +186,20 @@ def test_a_demanded_certificate(live: LiveTraefik, clients: Clients) -> None:
     with pytest.raises(TraefikError, match="which is no public CA"):
         pushed(document.dump({**data, "http": marked(live, 52)["http"]}))
     assert clients.failures == []
+
+
+def test_nothing_is_left_of_the_second_instance(live: LiveTraefik) -> None:
+    def left() -> list[str]:
+        script = (
+            f"pgrep -f -- '--configFile[=]/tmp/{candidate.PREFIX}'; ls -d /tmp/{candidate.PREFIX}* 2>/dev/null; true"
+        )
+        return live.transport.run(script).text.split()
+
+    before = left()
+    push(live, document.dump(marked(live, 31)))
+    assert left() == before
+    with pytest.raises(TraefikError):
+        push(live, document.dump(marked(live, 32, entryPoints=["nowhere"])))
+    assert left() == before
+    push_of(live, document.dump(marked(live, 31)), []).validate(str(live.dynamic_path))
+    assert left() == before, "outside a context it goes at once"

@@ -128,19 +128,25 @@ class Stack:
 
     def ask(self, hostname: str, path: str = "/") -> tuple[int, dict[str, Any]]:
         """One request through Traefik: status and the backend's JSON."""
+        with contextlib.closing(self.connection(hostname)) as connection:
+            return ask(connection, path)
+
+    def connection(self, hostname: str) -> http.client.HTTPSConnection:
+        """A connection with Traefik that may be kept."""
         host, _, port = self.settings["traefik"]["websecureAddress"].rpartition(":")
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        with (
-            socket.create_connection((host, int(port)), 10) as plain,
-            context.wrap_socket(plain, server_hostname=hostname) as secured,
-        ):
-            connection = http.client.HTTPSConnection(hostname)
-            connection.sock = secured
-            connection.request("GET", path, headers={"Host": hostname})
-            response = connection.getresponse()
-            body = response.read()
-        with contextlib.suppress(ValueError):
-            return response.status, json.loads(body)
-        return response.status, {}
+        connection = http.client.HTTPSConnection(hostname)
+        connection.sock = context.wrap_socket(socket.create_connection((host, int(port)), 10), server_hostname=hostname)
+        return connection
+
+
+def ask(connection: http.client.HTTPSConnection, path: str = "/") -> tuple[int, dict[str, Any]]:
+    """One request over a kept connection: status and the backend's JSON."""
+    connection.request("GET", path, headers={"Host": connection.host})
+    response = connection.getresponse()
+    body = response.read()
+    with contextlib.suppress(ValueError):
+        return response.status, json.loads(body)
+    return response.status, {}
