@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.checkpoint import Snapshot, deployment_from_json, deployment_to_json, encode, now, salt_of
-from engine.errors import ConfigurationError, EngineError, LockedError, StackNotFoundError, StateError, UnsupportedError
-from engine.project import Project
+from engine.errors import EngineError, LockedError, StackNotFoundError, StateError, UnsupportedError
 from engine.secrets import SecretsManager
 
 
@@ -70,7 +69,7 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON map; empty where there is none."""
     try:
         data = json.loads(file.read_bytes())
@@ -264,7 +263,7 @@ class StackStore:
 
     def holders(self) -> list[tuple[Path, dict[str, Any]]]:
         """Return the lock files and what they say."""
-        return [(file, _read_json(file)) for file in sorted(self.lock_directory.glob("*"))]
+        return [(file, read_json(file)) for file in sorted(self.lock_directory.glob("*"))]
 
     def _refuse_if_held(self, warn: Callable[[str], None] | None, but: Path | None = None) -> None:
         live = []
@@ -355,55 +354,3 @@ def _left_behind(file: Path, content: dict[str, Any]) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def resolve_url(project_url: str | None) -> str:
-    """Return the backend's URL: environment, project file, then what ``login`` recorded.
-
-    Raises:
-        ConfigurationError: none is set.
-    """
-    url = os.environ.get("PULUMI_BACKEND_URL") or project_url or _read_json(_home() / "credentials.json").get("current")
-    if not isinstance(url, str) or not url:
-        raise ConfigurationError(
-            "no backend is set: set PULUMI_BACKEND_URL=file://<directory>, or run `pulumi login file://<directory>`"
-        )
-    return url
-
-
-def _home() -> Path:
-    return Path(os.environ.get("PULUMI_HOME") or Path("~/.pulumi").expanduser())
-
-
-def login(url: str) -> None:
-    """Record a file backend as the current one."""
-    file = _home() / "credentials.json"
-    data = _read_json(file)
-    data["current"] = url
-    data.setdefault("accounts", {}).setdefault(url, {"lastValidatedAt": "0001-01-01T00:00:00Z"})
-    write_atomically(file, json.dumps(data, indent=4).encode())
-
-
-def _workspace_file(project: Project) -> Path:
-    digest = hashlib.sha1(str(project.file).encode(), usedforsecurity=False).hexdigest()
-    return _home() / "workspaces" / f"{project.name}-{digest}-workspace.json"
-
-
-def selected_stack(project: Project, url: str) -> str | None:
-    """Return the stack selected for a project in a backend, if any."""
-    data = _read_json(_workspace_file(project))
-    stacks = data.get("stacks")
-    stack = (stacks.get(url) if isinstance(stacks, dict) else None) or data.get("stack")
-    return stack.rsplit("/", 1)[-1] if isinstance(stack, str) and stack else None
-
-
-def select_stack(project: Project, url: str, stack: str | None) -> None:
-    """Record the selected stack, where the official CLI records it."""
-    file = _workspace_file(project)
-    data = _read_json(file)
-    data.pop("stack", None)
-    stacks = data.setdefault("stacks", {})
-    stacks.pop(url, None)
-    if stack:
-        stacks[url] = f"organization/{project.name}/{stack}"
-    write_atomically(file, json.dumps(data, indent=4).encode())

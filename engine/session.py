@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from engine.backend import Backend, StackStore, parse_url, resolve_url, selected_stack
+from engine.backend import Backend, StackStore, parse_url
 from engine.checkpoint import Snapshot, verify
 from engine.configuration import Setting, StackSettings, effective
 from engine.errors import EngineError, SecretsError
 from engine.journal import recover, settle
 from engine.project import Project, check_stack_name, find_project
 from engine.secrets import SecretsManager, read_passphrase
+from engine.workspace import resolve_url, selected_stack
 
 
 class Session:

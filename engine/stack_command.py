@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from engine import VERSION
-from engine.backend import Backend, login, parse_url, select_stack, selected_stack, username, write_atomically
+from engine.backend import Backend, parse_url, username, write_atomically
 from engine.checkpoint import STACK_TYPE, Resource, deployment_from_json, deployment_to_json, verify
 from engine.errors import CancelledError, ConfigurationError, EngineError, StackNotFoundError, UnsupportedError
 from engine.project import Project, find_project
 from engine.session import Session, named_stack, open_backend, open_session
 from engine.values import SECRET_SIGNATURE, SIGNATURE, Properties, Secret, mask, to_json
+from engine.workspace import login, select_stack, selected_stack
 
 
 def say(text: str = "") -> None:

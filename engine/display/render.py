@@ -7,8 +7,9 @@ import json
 import os
 from typing import Any, Final, TextIO
 
+from engine.assets import Archive, Asset
 from engine.events import StepEvent
-from engine.values import UNKNOWN, Archive, Asset, Properties, Reference, Secret, opened, same
+from engine.values import UNKNOWN, Properties, Reference, Secret, opened, same
 
 COLOURS: Final = {
     "add": "\033[32m", "delete": "\033[31m", "update": "\033[33m", "replace": "\033[35m",

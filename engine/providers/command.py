@@ -10,12 +10,13 @@ import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
+from engine.assets import Archive, Asset
 from engine.diff import REPLACE_SUFFIX, DiffResult, compare, format_path
 from engine.errors import ProviderError, UnsupportedError
 from engine.providers import copy, local
 from engine.providers.base import Context, Failure, Provider
 from engine.providers.ssh import Pool, Ran
-from engine.values import UNKNOWN, Archive, Asset, Properties, Secret, opened, reveal
+from engine.values import UNKNOWN, Properties, Secret, opened, reveal
 
 LOCAL: Final = "command:local:Command"
 REMOTE: Final = "command:remote:Command"

@@ -11,10 +11,10 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from engine.assets import Archive, Asset
 from engine.errors import ProviderError
 from engine.providers.base import Context
 from engine.providers.ssh import Pool
-from engine.values import Archive, Asset
 
 
 def copy_to_remote(pool: Pool, context: Context, inputs: dict[str, Any]) -> None:

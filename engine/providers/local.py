@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Final
 
+from engine.assets import archive, asset
 from engine.errors import ProviderError
 from engine.providers.ssh import Ran
-from engine.values import Properties, archive, asset
+from engine.values import Properties
 
 # The kernel's limit for one argument or environment string (MAX_ARG_STRLEN, 32 pages).
 LARGEST_VARIABLE: Final = 128 * 1024 - 64

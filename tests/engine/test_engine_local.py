@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from engine.assets import Asset
 from engine.errors import ProviderError, UnsupportedError
 from engine.providers.base import Context, run_limited
 from engine.providers.command import LOCAL, RUN, CommandProvider
 from engine.providers.ssh import Pool
-from engine.values import Asset, reveal
+from engine.values import reveal
 
 
 @pytest.fixture

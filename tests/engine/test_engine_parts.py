@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.assets import archive, asset
 from engine.backend import parse_url
 from engine.checkpoint import Resource, verify
 from engine.configuration import go_json
@@ -26,8 +27,6 @@ from engine.secrets import SecretsManager
 from engine.values import (
     UNKNOWN,
     Secret,
-    archive,
-    asset,
     carry_ciphertexts,
     fill_struct,
     from_json,

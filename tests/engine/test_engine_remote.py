@@ -12,11 +12,12 @@ from typing import Any
 import asyncssh
 import pytest
 
+from engine.assets import Archive, archive, asset
 from engine.errors import OutcomeUnknown, ProviderError
 from engine.providers.base import Context
 from engine.providers.command import COPY, REMOTE, CommandProvider
 from engine.providers.ssh import Pool
-from engine.values import UNKNOWN, Archive, Secret, archive, asset, reveal
+from engine.values import UNKNOWN, Secret, reveal
 from tests.engine.engine_ssh import SshServer
 
 
