@@ -119,7 +119,7 @@ def run(
             capturing(functools.partial(_report, events, stack_urn)),
             _interruptible(control, functools.partial(warn, at_once=True)),
         ):
-            if kind != "update" or interrupted:
+            if kind != "update" or interrupted or options.refresh:
                 begin()
             pending.resolve(deployment, interrupted)
             _work(session, kind, deployment, stack_urn, begin)

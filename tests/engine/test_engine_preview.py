@@ -77,6 +77,22 @@ def test_a_preview_that_fails_leaves_nothing_begun(stack: Make, program: str) ->
     assert not list((space.state / ".pulumi" / "locks").rglob("*.json"))
 
 
+def test_nothing_is_refreshed_after_a_preview_that_fails(stack: Make) -> None:
+    space = stack("File('a', 'one')\nFile('b', 'one')")
+    space.run("up", "--yes", "--skip-preview")
+    (space.directory / "world" / "a.txt").write_text("by hand")
+    (space.directory / "world" / "b.txt").unlink()
+    before = space.checkpoint.read_bytes()
+    space.program("File('a', 'one')\nFile('b', 'one')\nFile('c', 'refused')")
+    done = space.run("up", "--yes", "--refresh", code=None)
+    assert done.returncode != 0
+    assert "Updating" not in done.stdout
+    assert space.checkpoint.read_bytes() == before
+    space.program("File('a', 'one')\nFile('b', 'one')")
+    space.run("up", "--yes", "--refresh")
+    assert space.files == {"a": "one", "b": "one"}
+
+
 @pytest.mark.parametrize("options", [("--skip-preview",), ()], ids=["without a preview", "with one"])
 def test_a_wrong_passphrase_is_told_before_anything_is_begun(stack: Make, options: tuple[str, ...]) -> None:
     space = stack("File('a', 'one')\npulumi.export('s', Output.secret('hidden'))")
