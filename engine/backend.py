@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoint import Snapshot, deployment_from_json, deployment_to_json, encode, now, salt_of
+from engine.checkpoint import Snapshot, deployment_from_json, deployment_to_json, encode, now, refused_version, salt_of
 from engine.errors import EngineError, LockedError, StackNotFoundError, StateError, UnsupportedError
 from engine.secrets import SecretsManager
 
@@ -167,7 +167,7 @@ class StackStore:
         """
         try:
             document = json.loads(self.file.read_bytes())
-            version = document["version"]
+            refused = refused_version(document)
             latest = document["checkpoint"].get("latest")
         except FileNotFoundError:
             raise StackNotFoundError(f"no stack named '{self.name}' found") from None
@@ -176,8 +176,8 @@ class StackStore:
                 f"{self.file} is not a checkpoint: the last good one may be {self.file.name}.bak beside it, "
                 f"and older ones stand in {self.backup_directory}"
             ) from None
-        if version != 3 or document.get("features"):
-            raise UnsupportedError(f"{self.file}: checkpoint version {version} {document.get('features') or ''}")
+        if refused:
+            raise UnsupportedError(f"{self.file}: a checkpoint of {refused}")
         return latest  # type: ignore[no-any-return]
 
     def updated(self) -> str:
@@ -263,7 +263,7 @@ class StackStore:
 
     def holders(self) -> list[tuple[Path, dict[str, Any]]]:
         """Return the lock files and what they say."""
-        return [(file, read_json(file)) for file in sorted(self.lock_directory.glob("*"))]
+        return [(file, read_json(file)) for file in sorted(self.lock_directory.glob("*.json"))]
 
     def _refuse_if_held(self, warn: Callable[[str], None] | None, but: Path | None = None) -> None:
         live = []

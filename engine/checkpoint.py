@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from engine.errors import StateError, UnsupportedError
 from engine.secrets import SecretsManager
-from engine.values import Properties, Secret, from_json, to_json
+from engine.values import Properties, Secret, from_json, number, to_json
 
 STACK_TYPE: Final = "pulumi:pulumi:Stack"
 PROVIDER_PREFIX: Final = "pulumi:providers:"
@@ -131,6 +131,8 @@ def resource_to_json(resource: Resource, encrypt: Callable[[Secret], Any]) -> di
         value = getattr(resource, attribute)
         if value:
             data[name] = value
+    if resource.custom_timeouts:
+        data["customTimeouts"] = {kind: number(seconds) for kind, seconds in resource.custom_timeouts.items()}
     data.update(resource.other)
     return data
 
@@ -219,9 +221,26 @@ def salt_of(data: dict[str, Any] | None) -> str:
     return str((providers.get("state") or {}).get("salt") or "")
 
 
+SUPPORTED_FEATURES: Final = frozenset({"replaceWith"})
+
+
+def version_of(deployment: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the version a deployment is written in: 4, with the features it uses, where it uses any."""
+    used = any("replaceWith" in item for item in (deployment or {}).get("resources") or [])
+    return {"version": 4, "features": sorted(SUPPORTED_FEATURES)} if used else {"version": 3}
+
+
+def refused_version(document: dict[str, Any]) -> str:
+    """Say what of a document's version and features is not supported, or nothing."""
+    unknown = set(document.get("features") or ()) - SUPPORTED_FEATURES
+    if document.get("version") in (3, 4) and not unknown:
+        return ""
+    return " ".join([f"version {document.get('version')}", *map(str, sorted(unknown))])
+
+
 def encode(stack: str, deployment: dict[str, Any] | None) -> bytes:
     """Return the checkpoint file's bytes; ``stack`` is the full name."""
-    document = {"version": 3, "checkpoint": {"stack": stack, "latest": deployment}}
+    document = {**version_of(deployment), "checkpoint": {"stack": stack, "latest": deployment}}
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 

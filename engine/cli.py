@@ -106,6 +106,22 @@ _COMMANDS: Final = {
 _ALIASES: Final = {"preview": ["pre"], "up": ["update"], "destroy": ["down", "dn"]}
 
 
+_WORDS: Final = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
+
+
+def _plain_flags(words: list[str]) -> list[str]:
+    """Spell ``--flag=true`` as ``--flag``, and leave ``--flag=false`` out, for the flags that take no value."""
+    flags = {s for spellings, keywords, _ in _OPTIONS.values() if keywords is _YES_OR_NO for s in spellings.split()}
+    spelled = []
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator or name not in flags or value.lower() not in _WORDS:
+            spelled.append(word)
+        elif _WORDS[value.lower()]:
+            spelled.append(name)
+    return spelled
+
+
 def _add(parser: argparse.ArgumentParser, names: str) -> argparse.ArgumentParser:
     for name in names.split():
         spellings, keywords, text = _OPTIONS[name]
@@ -133,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one a ki
     """Run a command line and return its exit code."""
     try:
         parser = _parser()
-        parsed = parser.parse_args(arguments)
+        parsed = parser.parse_args(_plain_flags(sys.argv[1:] if arguments is None else arguments))
         if getattr(parsed, "cwd", None):
             os.chdir(parsed.cwd)
         if not getattr(parsed, "run", None):

@@ -21,7 +21,7 @@ from engine.stack_command import say
 def listing(arguments: argparse.Namespace) -> None:
     """Print all settings."""
     session = open_session(arguments)
-    merged = session.config()
+    merged = session.config(checked=False) if arguments.show_secrets else session.shown_config()
     if arguments.json:
         document: dict[str, Any] = {}
         for key, setting in merged.items():
@@ -34,10 +34,7 @@ def listing(arguments: argparse.Namespace) -> None:
             document[key] = entry
         say(json.dumps(document, indent=2, ensure_ascii=False))
         return
-    rows = [
-        (key.removeprefix(session.project.name + ":"), setting.shown(secret=arguments.show_secrets))
-        for key, setting in merged.items()
-    ]
+    rows = [(key.removeprefix(session.project.name + ":"), setting.value) for key, setting in merged.items()]
     width = max([3, *(len(key) for key, _ in rows)])
     say(f"{'KEY':<{width}}  VALUE")
     for key, value in rows:
@@ -66,7 +63,7 @@ def get(arguments: argparse.Namespace) -> None:
             raw = raw[part]
     except (KeyError, IndexError, TypeError):
         raise EngineError(f"configuration key '{arguments.key}' not found for stack '{session.store.name}'") from None
-    value, secret = decrypt_setting(raw, session.manager())
+    value, secret = decrypt_setting(raw, lambda ciphertext: session.manager().decrypt_text(ciphertext))
     if not arguments.json:
         say(to_text(value))
         return
@@ -86,6 +83,8 @@ def set_value(arguments: argparse.Namespace) -> None:
             raise ConfigurationError("config set needs a value, as an argument or on standard input")
         text = sys.stdin.read().removesuffix("\n")
     value: Any = _typed(text, arguments, bool(path))
+    if arguments.secret and arguments.plaintext:
+        raise EngineError("only one of --secret and --plaintext may be given")
     if arguments.secret:
         value = {"secure": session.manager().encrypt_text(text)}
     elif not arguments.plaintext and _looks_secret(key, text):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from engine.errors import ConfigurationError, UnsupportedError
 from engine.project import Project, load_yaml, parse_yaml
 from engine.secrets import SecretsManager, read_passphrase
 
-_KEY: Final = re.compile(r"^[^:\s]+:[^:\s]+$")
+_KEY: Final = re.compile(r"[^:\n]+:[^:\n]+")
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,6 @@ class Setting:
     value: str
     secret: bool
     structured: bool = False
-
-    def shown(self, *, secret: bool = False) -> str:
-        """Return the value, masked unless ``secret``."""
-        return "[secret]" if self.secret and not secret else self.value
 
 
 def to_text(value: Any) -> str:
@@ -88,7 +85,7 @@ class StackSettings:
         if key.count(":") == 2 and key.split(":")[1] == "config":
             key = key.replace(":config:", ":")
         qualified = key if ":" in key else f"{self.project}:{key}"
-        if not _KEY.match(qualified):
+        if not _KEY.fullmatch(qualified):
             raise ConfigurationError(f"invalid configuration key {key!r}: write <key> or <namespace>:<key>")
         return qualified
 
@@ -131,8 +128,21 @@ class StackSettings:
         self.__init__(self.path, self.project)  # type: ignore[misc]  # read back what stands there
 
 
-def effective(project: Project, settings: StackSettings, manager: SecretsManager | None) -> dict[str, Setting]:
-    """Merge the settings over the project's defaults, decrypted and checked.
+def hidden(_ciphertext: str) -> str:
+    """Stand for a secure value where it is not to be shown, which needs no passphrase."""
+    return "[secret]"
+
+
+def effective(
+    project: Project, settings: StackSettings, opened: Callable[[str], str], *, checked: bool = True
+) -> dict[str, Setting]:
+    """Merge the settings over the project's defaults.
+
+    Args:
+        project: its ``config`` section says types and defaults.
+        settings: the stack's.
+        opened: decrypts a secure value, or hides it.
+        checked: whether types and what is required count.
 
     Raises:
         ConfigurationError: a value contradicts its declared type, or a required one is missing.
@@ -141,7 +151,7 @@ def effective(project: Project, settings: StackSettings, manager: SecretsManager
     merged: dict[str, Setting] = {}
     values: dict[str, Any] = {}
     for key, raw in settings.config.items():
-        value, secret = decrypt_setting(raw, manager)
+        value, secret = decrypt_setting(raw, opened)
         values[key] = value
         merged[key] = Setting(to_text(value), secret, isinstance(value, dict | list))
     stack = settings.path.stem.removeprefix("Pulumi.")
@@ -156,17 +166,17 @@ def effective(project: Project, settings: StackSettings, manager: SecretsManager
             values[field.key] = field.default
             structured = isinstance(field.default, dict | list)
             merged[field.key] = Setting(to_text(field.default), field.secret, structured)
-        elif field.secret and not merged[field.key].secret:
+        elif checked and field.secret and not merged[field.key].secret:
             raise ConfigurationError(
                 f"Stack '{stack}' with configuration key '{shown}' must be encrypted as it's secret: "
                 f"set it with `pulumi config set --secret {shown}`"
             )
-        if not _fits(field.kind, field.items, values[field.key]):
+        if checked and not _fits(field.kind, field.items, values[field.key]):
             raise ConfigurationError(
                 f"Stack '{stack}' with configuration key '{shown}' must be of type "
                 f"'{_type_name(field.kind, field.items)}'"
             )
-    if missing:
+    if missing and checked:
         listed = " and ".join(filter(None, (", ".join(f"'{key}'" for key in missing[:-1]), f"'{missing[-1]}'")))
         raise ConfigurationError(
             f"Stack '{stack}' is missing configuration value{'s' if len(missing) > 1 else ''} {listed}: "
@@ -175,17 +185,15 @@ def effective(project: Project, settings: StackSettings, manager: SecretsManager
     return dict(sorted(merged.items()))
 
 
-def decrypt_setting(raw: Any, manager: SecretsManager | None) -> tuple[Any, bool]:
+def decrypt_setting(raw: Any, opened: Callable[[str], str]) -> tuple[Any, bool]:
     """Return a raw setting with its ``secure:`` parts decrypted, and whether it had any."""
     if isinstance(raw, dict):
         if set(raw) == {"secure"} and isinstance(raw["secure"], str):
-            if manager is None:
-                raise ConfigurationError("the stack's settings hold a secure value but no encryptionsalt")
-            return manager.decrypt_text(raw["secure"]), True
-        pairs = {key: decrypt_setting(item, manager) for key, item in raw.items()}
+            return opened(raw["secure"]), True
+        pairs = {key: decrypt_setting(item, opened) for key, item in raw.items()}
         return {key: item[0] for key, item in pairs.items()}, any(item[1] for item in pairs.values())
     if isinstance(raw, list):
-        items = [decrypt_setting(item, manager) for item in raw]
+        items = [decrypt_setting(item, opened) for item in raw]
         return [item[0] for item in items], any(item[1] for item in items)
     return raw, False
 

@@ -33,7 +33,7 @@ def delete(deployment: Deployment, *, everything: bool) -> None:
                 deployment.steps.same(item, item)
         if _refuses(deployment, condemned):
             return
-    urns = {item.urn for item in condemned if not item.delete}
+    urns = {item.urn for item in condemned}
 
     def act(item: Resource) -> None:
         if item.pending_replacement and not item.delete:

@@ -66,6 +66,7 @@ class Deployment:
             "pulumi-python": DynamicProvider(project, {key: item.value for key, item in config.items()}),
             **(providers or {}),
         }
+        self._aliased: dict[str, str] = {}  # URNs of the state that others were found under → theirs
         self._deleted: dict[str, Resource] = {}  # deleted before replacement, by URN
         self._replaced: set[str] = set()
         self._skipped: set[str] = set()
@@ -102,15 +103,11 @@ class Deployment:
         self.provider_of(Resource("", package))  # refuses an unknown one
         old = self.olds.get(urn)
         mine = {key: Secret(item.value) if item.secret else item.value for key, item in self.config.items()}
-        inputs: Properties = mine
         if package == "pulumi":
-            inputs = {}
+            mine = {}
         elif package != "pulumi-python":
-            known = old.inputs if old is not None else {}
-            inputs = {k.partition(":")[2]: v for k, v in mine.items() if k.startswith(package + ":")}
-            inputs["__internal"] = {}
-            inputs["__pulumi-go-provider-version"] = known.get("__pulumi-go-provider-version", GO_PROVIDER_VERSION)
-            inputs |= {"version": version} if version else {}
+            mine = {k.partition(":")[2]: v for k, v in mine.items() if k.startswith(package + ":")}
+        inputs = _provider_inputs(package, version, mine, old)
         new = Resource(urn, PROVIDER_PREFIX + package, custom=True, inputs=inputs)
         self.registered.add(urn)
         if old is None:
@@ -149,7 +146,9 @@ class Deployment:
             setattr(new, option, getattr(parent, option))
         new.deleted_with = new.deleted_with or parent.deleted_with
         if new.is_provider:
-            self.provider_of(Resource("", new.type.removeprefix(PROVIDER_PREFIX)))  # refuses an unknown one
+            package = new.type.removeprefix(PROVIDER_PREFIX)
+            self.provider_of(Resource("", package))  # refuses an unknown one
+            new.inputs = _provider_inputs(package, new.version, new.inputs, old)
         elif new.custom:
             new.provider = new.provider or self._default_provider(new.type.split(":", 1)[0], new.version)
             self.provider_of(new)
@@ -159,10 +158,23 @@ class Deployment:
         return result
 
     def _old(self, urn: str, aliases: Iterable[str]) -> Resource | None:
+        if urn in self._aliased:
+            raise EngineError(
+                f"Duplicate resource URN '{urn}' conflicting with alias on resource with URN '{self._aliased[urn]}'"
+            )
         for candidate in (urn, *aliases):
             old = self.olds.get(candidate)
-            if old is not None and id(old) not in self.handled:
-                return old
+            if old is None:
+                continue
+            if candidate != urn:
+                other = self._aliased.get(candidate, candidate if candidate in self.registered else None)
+                if other is not None:
+                    raise EngineError(
+                        f"Duplicate resource alias '{candidate}' applied to resource with URN '{urn}' conflicting "
+                        f"with resource with URN '{other}'"
+                    )
+                self._aliased[candidate] = urn
+            return old
         return None
 
     def _decide(self, new: Goal, old: Resource | None) -> Resource:
@@ -171,7 +183,11 @@ class Deployment:
         self._refuse_skipped_dependencies(new)
         given = new.inputs
         if old is not None and new.ignore_changes:
-            new.inputs = apply_ignore_changes(new.inputs, old.inputs, new.ignore_changes)
+            new.inputs, failed = apply_ignore_changes(new.inputs, old.inputs, new.ignore_changes)
+            if failed:
+                listed = ", ".join(f'"{text}"' for text in failed)
+                said = f"cannot ignore changes in added or removed elements of the path: {listed}"
+                self.steps.say("info", said, new.urn)
         recreating = new.urn in self._deleted or (old is not None and old.pending_replacement)
         self._check(new, None if recreating else old)
         if old is None:
@@ -214,7 +230,9 @@ class Deployment:
             return DiffResult(changes=True, replace_keys=["id"])
         if bool(old.provider) != bool(new.provider):
             return DiffResult(changes=True, replace_keys=["provider"])
-        if not new.custom or new.is_provider:
+        if not new.custom:
+            return DiffResult(changes=not same(old.inputs, new.inputs))  # what became a secret counts
+        if new.is_provider:
             return DiffResult(changes=inputs_differ(old.inputs, new.inputs))
         return self.diff_with_provider(new, old.id, old.inputs, old.outputs, new.inputs)
 
@@ -280,7 +298,8 @@ class Deployment:
             with self.lock:
                 self._deleted[item.urn] = item
             if not item.pending_replacement:
-                self.steps.delete(item, operation="delete-replaced", keep_entry=True)
+                goes = item.deleted_with in replaced
+                self.steps.delete(item, operation="delete-replaced", with_another=goes, keep_entry=True)
 
     def _must_go_with(self, item: Resource, replaced: set[str]) -> bool:
         if not item.custom or item.external:
@@ -318,6 +337,8 @@ class Deployment:
                 self._skipped.add(new.urn)
             self.steps.tell("same", None, new, None)
             return new
+        if new.urn in self._deleted:  # with what it depends on, which was deleted before its replacement
+            return self._recreate(dataclasses.replace(old, pending_replacement=False), old)
         self.keep_dependencies(old)
         return self.steps.same(old, dataclasses.replace(old, urn=new.urn))
 
@@ -399,3 +420,13 @@ class Deployment:
         with self.lock:
             self.news[urn] = new
         return new
+
+
+def _provider_inputs(package: str, version: str, inputs: Properties, old: Resource | None) -> Properties:
+    """Add to a provider resource's inputs what the official engine and the provider itself record."""
+    added: Properties = {"version": version} if version else {}
+    if package == "command":
+        known = old.inputs if old is not None else {}
+        added["__internal"] = {}
+        added["__pulumi-go-provider-version"] = known.get("__pulumi-go-provider-version", GO_PROVIDER_VERSION)
+    return {**inputs, **added}

@@ -29,6 +29,7 @@ class DiffResult:
         replace_keys: properties that force a replacement.
         detailed: path → kind, or None where the provider tells none.
         delete_before_replace: what the provider wants, or None.
+        of_inputs: whether the paths come from a comparison of the inputs, not from the provider.
     """
 
     changes: bool | None = None
@@ -36,6 +37,7 @@ class DiffResult:
     changed_keys: list[str] = field(default_factory=list)
     detailed: dict[str, str] | None = None
     delete_before_replace: bool | None = None
+    of_inputs: bool = False
 
     @property
     def replaces(self) -> bool:
@@ -46,7 +48,7 @@ class DiffResult:
         """Answer from the inputs what the provider left open."""
         if self.changes is None:
             paths = compare(old, new)
-            self.changes = bool(paths)
+            self.changes, self.of_inputs = bool(paths), True
             self.changed_keys = sorted({str(path[0]) for path in paths})
             self.detailed = {format_path(path): kind for path, kind in paths.items()} or None
         return self
@@ -129,47 +131,89 @@ def matches(pattern: Path, path: Path) -> bool:
     return len(path) >= len(pattern) and all(want in ("*", got) for want, got in zip(pattern, path, strict=False))
 
 
-def apply_ignore_changes(new: Properties, old: Properties, patterns: list[str]) -> Properties:
-    """Return the new inputs with ignored paths set back to what they were."""
+def apply_ignore_changes(new: Properties, old: Properties, patterns: list[str]) -> tuple[Properties, list[str]]:
+    """Set ignored paths of the new inputs back to what they were.
+
+    Returns:
+        The inputs, and the patterns that could not be followed whole, since an element was added or removed. Malformed
+        ones are passed over, as in the official engine (pulumi/sdk/go/common/resource/properties_path.go, Reset).
+    """
     result: Any = new
+    failed: list[str] = []
     for text in patterns:
-        result = _restore(result, old, parse_path(text))
-    return result if isinstance(result, dict) else new
+        try:
+            path = parse_path(text)
+        except ConfigurationError:
+            continue
+        result, followed = _reset(result, old, path) if path else (result, False)
+        if not followed:
+            failed.append(text)
+    return result, failed
 
 
-_MISSING: Final = object()
+def _reset(new: Any, old: Any, path: Path, *, hide: bool = False) -> tuple[Any, bool]:
+    """Reset one path; return the new value, and whether the path could be followed in both.
 
-
-def _restore(new: Any, old: Any, path: Path) -> Any:
-    secret = isinstance(new, Secret)
+    ``hide``: what is taken from the old value becomes a secret, since it stood inside one.
+    """
+    hidden = isinstance(new, Secret)
+    hide = (hide or isinstance(old, Secret)) and not hidden
     new, old = opened(new), opened(old)
-    if not path:
-        return old
-    head, rest = path[0], path[1:]
-    if isinstance(new, dict) or (new is _MISSING and isinstance(old, dict)):
-        source = old if isinstance(old, dict) else {}
-        target: dict[Any, Any] = dict(new) if isinstance(new, dict) else {}
-        keys = source.keys() | target.keys() if head == "*" else {head}
-        for key in keys:
-            restored = _restore(target.get(key, _MISSING), source.get(key, _MISSING), rest)
-            if restored is _MISSING:
-                target.pop(key, None)
-            else:
-                target[key] = restored
-        result: Any = target if target or new is not _MISSING else _MISSING
-    elif isinstance(new, list) and isinstance(old, list):
-        result = list(new)
-        indexes = range(max(len(new), len(old))) if head == "*" else [head]
-        for index in indexes:
-            if not isinstance(index, int) or index >= len(old):
-                continue
-            if index < len(result):
-                result[index] = _restore(result[index], old[index], rest)
-            elif index == len(result):
-                result.append(old[index])
+    head = path[0]
+    if isinstance(new, dict) and not isinstance(head, int):
+        result, followed = _reset_map(new, old, head, path[1:], hide)
+    elif isinstance(new, list) and (head == "*" or isinstance(head, int)):
+        result, followed = _reset_list(new, old, head, path[1:], hide)
+    elif isinstance(head, int):
+        result, followed = new, not isinstance(old, list)
     else:
-        result = new
-    return Secret(result) if secret and result is not _MISSING else result
+        leads = isinstance(old, dict) and (len(path) > 1 or head in old)
+        result, followed = new, head != "*" and not leads
+    return (Secret(result) if hidden else result), followed
+
+
+def _taken(value: Any, hide: bool) -> Any:
+    return Secret(value) if hide and not isinstance(value, Secret) else value
+
+
+def _reset_map(new: Properties, old: Any, head: str, rest: Path, hide: bool) -> tuple[Any, bool]:
+    known = old if isinstance(old, dict) else {}
+    if not rest:
+        if head == "*":
+            return ({key: _taken(value, hide) for key, value in old.items()} if known is old else new), True
+        kept = {key: value for key, value in new.items() if key != head}
+        return (kept | {head: _taken(known[head], hide)} if head in known else kept), True
+    if known is not old:
+        return new, False
+    result = dict(new)
+    for key in known if head == "*" else (head,):
+        if key not in new:
+            if key in known:
+                return result, False
+            continue
+        result[key], followed = _reset(new[key], known.get(key), rest, hide=hide)
+        if not followed:
+            return result, False
+    return result, True
+
+
+def _reset_list(new: list[Any], old: Any, head: str | int, rest: Path, hide: bool) -> tuple[Any, bool]:
+    if not isinstance(old, list):
+        return new, head == "*" and not rest
+    both = min(len(old), len(new))
+    if isinstance(head, int):
+        indexes: list[int] = [head] if head < both else []
+        followed = head < both or (not rest and head >= max(len(old), len(new)))
+    else:
+        indexes, followed = list(range(both)), len(old) == len(new)
+    result = list(new)
+    for index in indexes:
+        if not rest:
+            result[index] = _taken(old[index], hide)
+            continue
+        result[index], inside = _reset(new[index], old[index], rest, hide=hide)
+        followed = followed and inside
+    return result, followed
 
 
 def apply_replace_on_changes(diff: DiffResult, patterns: list[str]) -> None:

@@ -36,7 +36,10 @@ def _entry(number: int, record: dict[str, Any], session: Session, show_secrets: 
         value, secret = entry.get("value"), bool(entry.get("secret"))
         if secret and show_secrets:
             value = session.manager().decrypt_text(value)
-        config[key] = {"secret": True} if secret and not show_secrets else {"value": value, "secret": secret}
+        shown: dict[str, Any] = {} if secret and not show_secrets else {"value": value}
+        if shown and entry.get("object"):
+            shown["objectValue"] = json.loads(value)
+        config[key] = {**shown, "secret": secret}
     return {
         "kind": record.get("kind"),
         "startTime": _time(record.get("startTime", 0)),

@@ -10,6 +10,7 @@ from typing import Any, Final
 from engine.checkpoint import STACK_TYPE, Resource
 from engine.deployment import Deployment
 from engine.errors import EngineError, UnsupportedError
+from engine.events import DiagnosticEvent
 from engine.goal import Goal, make_urn
 from engine.providers.base import Context
 from engine.sdk import Messages
@@ -43,7 +44,7 @@ class Monitor:
         self._aliases: dict[str, list[str]] = {}
         self._stack_urn = stack_urn
         self._ready = ready
-        self.stack_outputs: Properties = {}
+        self.stack_outputs: Properties | None = None  # until the program has told them
 
     def GetDeploymentInfo(self, _request: Any) -> Any:  # noqa: N802
         """Tell what this engine can do."""
@@ -258,10 +259,11 @@ class Engine:
         self._stack_urn = stack_urn
 
     def Log(self, request: Any) -> Any:  # noqa: N802
-        """Pass a message on; debug messages are dropped."""
+        """Pass a message on; debug messages are dropped, and an error fails nothing, as in the official engine."""
         severity = self._messages.engine.LogSeverity.Name(request.severity).lower()
         if severity != "debug":
-            self._deployment.steps.say(severity, request.message, request.urn or self._stack_urn)
+            text = request.message.rstrip("\n") + "\n"
+            self._deployment.steps.events(DiagnosticEvent(severity, text, request.urn or self._stack_urn))
         return self._messages.empty()
 
     def RequirePulumiVersion(self, _request: Any) -> Any:  # noqa: N802

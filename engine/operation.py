@@ -79,10 +79,10 @@ def run(
     # Let the key derivation and the program's imports overlap; both take most of a small preview.
     if kind == "update":
         sdk.load()
-    config = session.config()
+    config = session.config(checked=kind == "update")
     project, stack = session.project.name, session.store.name
     stack_urn = make_urn(stack, project, "", STACK_TYPE, f"{project}-{stack}")
-    events(PreludeEvent({key: setting.shown() for key, setting in config.items()}, stack_urn))
+    events(PreludeEvent({key: setting.value for key, setting in session.shown_config().items()}, stack_urn))
 
     def warn(text: str, *, at_once: bool = False) -> None:
         if at_once:
@@ -97,7 +97,7 @@ def run(
             gate()
             started, begun = time.time(), True
 
-    snapshot = session.snapshot(warn, settled=not options.preview, wait=False)
+    snapshot = session.snapshot(warn, settled=not options.preview)
     interrupted = pending.set_aside(snapshot, clear_creations=clear_pending_creates)
     pending.tell(interrupted, warn)
     state = SnapshotManager(None if options.preview else session.store, snapshot, manager)
@@ -116,7 +116,7 @@ def run(
 
     try:
         with (
-            capturing(functools.partial(_report, events, stack_urn)),
+            capturing(functools.partial(_report, events)),
             _interruptible(control, functools.partial(warn, at_once=True)),
         ):
             if kind != "update" or interrupted or options.refresh:
@@ -139,9 +139,9 @@ def run(
     return Outcome(changes, failed, control.interrupted)
 
 
-def _report(events: Sink, stack_urn: str, urn: str, stream: str, text: str) -> None:
+def _report(events: Sink, urn: str, stream: str, text: str) -> None:
     """Tell what a provider printed."""
-    events(DiagnosticEvent("info" if stream == "stdout" else "info#err", text, urn or stack_urn))
+    events(DiagnosticEvent("info" if stream == "stdout" else "info#err", text, urn))
 
 
 def _record(
@@ -192,11 +192,12 @@ def _work(session: Session, kind: str, deployment: Deployment, stack_urn: str, b
         if error:
             deployment.steps.say("error", error)
         deployment.control.stop.set()
-    good = _found_targets(deployment) and not (deployment.steps.failed or deployment.control.stop.is_set())
-    # Outputs of a program that failed are not all of them: those recorded before stay.
-    deployment.register_stack_outputs(stack_urn, monitor.stack_outputs if good else None)
-    if good:
+    ended = _found_targets(deployment) and not deployment.control.stop.is_set()
+    if ended:
         deletion.delete(deployment, everything=False)
+    # What a program exported before it failed counts, but not while something it dropped could not be deleted.
+    outputs = None if ended and deployment.steps.step_failed else monitor.stack_outputs
+    deployment.register_stack_outputs(stack_urn, outputs)
 
 
 def _found_targets(deployment: Deployment) -> bool:

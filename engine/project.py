@@ -154,13 +154,18 @@ def _config_fields(section: Any, project: str, path: Path) -> tuple[ConfigField,
     return tuple(fields)
 
 
-def check_stack_name(name: str) -> str:
+def check_stack_name(name: str, project: str) -> str:
     """Return a stack's plain name; ``organization/<project>/<stack>`` is accepted.
 
     Raises:
-        ConfigurationError: the name is malformed.
+        ConfigurationError: the name is malformed, or of another organization or project.
     """
-    plain = name.rsplit("/", 1)[-1]
+    *before, plain = name.split("/")
+    if before not in ([], ["organization"], ["organization", project]):
+        raise ConfigurationError(
+            f"invalid stack name {name!r}: write the stack alone, or organization/{project}/<stack>: a file backend "
+            "knows no other organization, and another project's stacks are worked on in its own directory"
+        )
     if not _STACK_NAME.match(plain) or plain in (".", ".."):
         raise ConfigurationError(
             f"invalid stack name {name!r}: "

@@ -25,6 +25,8 @@ def refresh(deployment: Deployment, *, alone: bool) -> None:
     chosen = [item for item in items if not deployment.targets or deployment.targets.match(item.urn)]
     with ThreadPoolExecutor(max_workers=max(1, deployment.options.parallel)) as pool:
         results = list(pool.map(lambda item: _refresh(deployment, item, alone=alone), chosen))
+    if deployment.steps.step_failed:
+        deployment.control.stop.set()
     gone = {id(item) for item, lost in zip(chosen, results, strict=True) if lost}
     if not gone:
         return
@@ -40,17 +42,9 @@ def refresh(deployment: Deployment, *, alone: bool) -> None:
             }
             item.deleted_with = "" if item.deleted_with in lost else item.deleted_with
             item.replace_with = [urn for urn in item.replace_with if urn not in lost]
-            item.parent = _living_parent(deployment, item, lost)
+            item.parent = "" if item.parent in lost else item.parent
             deployment.manager.change(item)
     deployment.base = [item for item in deployment.base if id(item) not in gone]
-
-
-def _living_parent(deployment: Deployment, item: Resource, lost: set[str]) -> str:
-    parent = item.parent
-    by_urn = {other.urn: other for other in deployment.base if not other.delete}
-    while parent in lost:
-        parent = by_urn[parent].parent if parent in by_urn else ""
-    return parent
 
 
 def _refresh(deployment: Deployment, item: Resource, *, alone: bool) -> bool:
@@ -69,7 +63,7 @@ def _refresh(deployment: Deployment, item: Resource, *, alone: bool) -> bool:
             return False
         except Exception as error:  # noqa: BLE001 - a provider may raise anything
             told = error if isinstance(error, EngineError) else ProviderError(f"{type(error).__name__}: {error}")
-            steps.give_up(told, item.urn)
+            steps.say("error", str(told), item.urn)  # the others are read all the same
             steps.step_failed = True
             steps.events(dataclasses.replace(event, phase="failed"))
             return False

@@ -18,7 +18,7 @@ from engine.display.lines import DiffDisplay, Display, LinesDisplay
 from engine.display.render import Palette, wants_colour
 from engine.display.summary import urn_label
 from engine.display.view import View
-from engine.errors import CancelledError, ConfigurationError, DeploymentFailed, NoChangesExpectedError
+from engine.errors import CancelledError, ConfigurationError, DeploymentFailed, EngineError, NoChangesExpectedError
 from engine.operation import Outcome
 from engine.preview import Preview
 from engine.session import Session, previews_first
@@ -44,10 +44,12 @@ def operate(session: Session, arguments: argparse.Namespace) -> None:
             raise ConfigurationError(f"--config {setting!r} must be key=value")
         session.settings.set(session.settings.qualify(key), value)
     kind = "update" if arguments.command in ("preview", "up") else arguments.command
+    if arguments.command != "preview" and arguments.preview_only and arguments.yes:
+        raise EngineError("--yes and --preview-only may not be given together: a preview asks nothing")
     if arguments.command == "preview" or arguments.preview_only:
         _expect(session, arguments, _once(session, kind, arguments, _no_gate, preview=True))
         return
-    yes = arguments.yes or bool(os.environ.get("PULUMI_SKIP_CONFIRMATIONS"))
+    yes = arguments.yes or not previews_first(arguments) or bool(os.environ.get("PULUMI_SKIP_CONFIRMATIONS"))
     if not yes and (getattr(arguments, "non_interactive", False) or not sys.stdin.isatty()):
         raise ConfigurationError(
             "--yes or --skip-preview or --preview-only must be passed in to proceed when running in "
@@ -205,11 +207,12 @@ def _expect(session: Session, arguments: argparse.Namespace, outcome: Outcome) -
 
 
 def _after_destroy(session: Session, arguments: argparse.Namespace) -> None:
-    if not arguments.json and not arguments.target:
-        print(  # noqa: T201
-            f"The resources in the stack have been deleted, but the history and configuration associated with the "
-            f"stack are still maintained. \nIf you want to remove the stack completely, run `pulumi stack rm "
-            f"{session.store.name}`."
-        )
+    if arguments.target:
+        return
+    kept = "but the history and configuration associated with the stack are still maintained. \nIf you want to remove "
+    kept += f"the stack completely, run `pulumi stack rm {session.store.name}`."
     if arguments.remove:
-        session.store.remove()
+        session.remove()
+        kept = "and the history and configuration removed."
+    if not arguments.json:
+        print(f"The resources in the stack have been deleted, {kept}")  # noqa: T201

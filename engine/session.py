@@ -10,12 +10,12 @@ from pathlib import Path
 
 from engine.backend import Backend, StackStore, parse_url
 from engine.checkpoint import Snapshot, verify
-from engine.configuration import Setting, StackSettings, effective
+from engine.configuration import Setting, StackSettings, effective, hidden
 from engine.errors import EngineError, SecretsError
 from engine.journal import recover, settle
 from engine.project import Project, check_stack_name, find_project
 from engine.secrets import SecretsManager, read_passphrase
-from engine.workspace import resolve_url, selected_stack
+from engine.workspace import resolve_url, select_stack, selected_stack
 
 
 class Session:
@@ -24,13 +24,11 @@ class Session:
     Args:
         project: its project.
         store: its files.
-        early_key: begin to derive the key as soon as there is something to decrypt.
     """
 
-    def __init__(self, project: Project, store: StackStore, *, early_key: bool = True) -> None:
+    def __init__(self, project: Project, store: StackStore) -> None:
         self.project = project
         self.store = store
-        self._early_key = early_key
         self.settings = StackSettings(project.settings_file(store.name), project.name)
         self._manager: SecretsManager | None = None
         self.changed_urns: list[tuple[str, str]] = []
@@ -51,8 +49,6 @@ class Session:
                         "restore the settings file the stack was made with"
                     )
                 self._manager = SecretsManager(salt, read_passphrase())
-                if self._early_key and (self.store.holds_secrets() or "secure:" in self.settings.text):
-                    self._manager.start()
                 if not self.settings.salt:
                     self.settings.set_salt(salt)
             else:
@@ -61,27 +57,25 @@ class Session:
             self.store.manager = self._manager
         return self._manager
 
-    def config(self) -> dict[str, Setting]:
-        """Return the effective configuration."""
-        return effective(self.project, self.settings, self.manager())
+    def config(self, *, checked: bool = True) -> dict[str, Setting]:
+        """Return the effective configuration, decrypted."""
+        return effective(self.project, self.settings, lambda text: self.manager().decrypt_text(text), checked=checked)
 
-    def snapshot(
-        self, warn: Callable[[str], None] | None = None, *, settled: bool = False, wait: bool = True
-    ) -> Snapshot:
-        """Read the state, a killed run's journal folded in.
+    def shown_config(self) -> dict[str, Setting]:
+        """Return the effective configuration for eyes: its secrets hidden, so that no passphrase is needed."""
+        return effective(self.project, self.settings, hidden, checked=False)
+
+    def snapshot(self, warn: Callable[[str], None] | None = None, *, settled: bool = False) -> Snapshot:
+        """Read the state, a killed run's journal folded in; a wrong passphrase shows when a secret is first used.
 
         Args:
             warn: told where there was a journal.
             settled: make what was folded the checkpoint.
-            wait: for the key; else a wrong passphrase shows when the first secret is used.
 
         Raises:
-            SecretsError: a wrong passphrase.
             StateError: the state is damaged.
         """
         manager = self.manager()
-        if wait:
-            manager.wait()
         snapshot = self.store.read(manager)
         recovered = recover(self.store, snapshot, manager)
         snapshot = replace(recovered or snapshot, salt=manager.salt)
@@ -93,22 +87,34 @@ class Session:
                 settle(self.store, snapshot)
         return snapshot
 
+    def remove(self, *, keep_settings: bool = False) -> None:
+        """Remove the stack: its files, its settings, and the choice of it."""
+        self.store.remove()
+        if not keep_settings:
+            self.settings.path.unlink(missing_ok=True)
+        url = self.store.backend.url
+        if selected_stack(self.project, url) == self.store.name:
+            select_stack(self.project, url, None)
+
 
 def open_backend(project: Project) -> Backend:
     """Return the backend the environment, the project file or ``login`` names."""
     url = resolve_url(project.backend_url)
     base = Path.cwd() if os.environ.get("PULUMI_BACKEND_URL") else project.directory
-    return Backend(parse_url(url, base), url)
+    root = parse_url(url, base)
+    if not root.is_dir():
+        raise EngineError(f"the backend {url} is not there: {root} is no directory: make it, or name another")
+    return Backend(root, url)
 
 
-def named_stack(arguments: argparse.Namespace) -> str | None:
+def named_stack(arguments: argparse.Namespace, project: Project) -> str | None:
     """Return the stack the command line names, if it does.
 
     Raises:
-        ConfigurationError: the name is malformed.
+        ConfigurationError: the name is malformed, or one of another project's.
     """
     named = getattr(arguments, "name", None) or getattr(arguments, "stack", None)
-    return check_stack_name(named) if named else None
+    return check_stack_name(named, project.name) if named else None
 
 
 def previews_first(arguments: argparse.Namespace) -> bool:
@@ -125,7 +131,7 @@ def operate(arguments: argparse.Namespace) -> None:
     forks first, which a thread would not survive.
     """
     forks = previews_first(arguments)
-    session = open_session(arguments, early_key=not forks)
+    session = open_session(arguments)
     if not forks:
         session.manager().start()
     from engine import run
@@ -133,12 +139,8 @@ def operate(arguments: argparse.Namespace) -> None:
     run.operate(session, arguments)
 
 
-def open_session(arguments: argparse.Namespace, *, early_key: bool = True) -> Session:
+def open_session(arguments: argparse.Namespace) -> Session:
     """Open the stack a command line names, or the selected one.
-
-    Args:
-        arguments: the command line.
-        early_key: as :class:`Session` has it.
 
     Raises:
         StackNotFoundError: there is no such stack.
@@ -146,7 +148,7 @@ def open_session(arguments: argparse.Namespace, *, early_key: bool = True) -> Se
     """
     project = find_project(Path.cwd())
     backend = open_backend(project)
-    name = named_stack(arguments) or os.environ.get("PULUMI_STACK") or selected_stack(project, backend.url)
+    name = named_stack(arguments, project) or os.environ.get("PULUMI_STACK") or selected_stack(project, backend.url)
     if not name:
         raise EngineError("no stack selected; please use `pulumi stack select` or `pulumi stack init` to choose one")
-    return Session(project, backend.stack(project.name, check_stack_name(name)), early_key=early_key)
+    return Session(project, backend.stack(project.name, check_stack_name(name, project.name)))

@@ -13,7 +13,15 @@ from typing import Any
 
 from engine import VERSION
 from engine.backend import Backend, parse_url, username, write_atomically
-from engine.checkpoint import STACK_TYPE, Resource, deployment_from_json, deployment_to_json, verify
+from engine.checkpoint import (
+    STACK_TYPE,
+    Resource,
+    deployment_from_json,
+    deployment_to_json,
+    refused_version,
+    verify,
+    version_of,
+)
 from engine.errors import CancelledError, ConfigurationError, EngineError, StackNotFoundError, UnsupportedError
 from engine.project import Project, find_project
 from engine.session import Session, named_stack, open_backend, open_session
@@ -58,10 +66,10 @@ def version(_arguments: argparse.Namespace) -> None:
 
 
 def _here(arguments: argparse.Namespace) -> tuple[Project, Backend, str]:
-    name = named_stack(arguments)
-    if not name:
-        raise StackNotFoundError("no stack selected; specify a stack name with --stack")
     project = find_project(Path.cwd())
+    name = named_stack(arguments, project)
+    if not name:
+        raise EngineError("a stack's name is missing: give it as an argument, or with --stack")
     return project, open_backend(project), name
 
 
@@ -120,8 +128,9 @@ def ls(arguments: argparse.Namespace) -> None:
 def rm(arguments: argparse.Namespace) -> None:
     """Remove a stack."""
     session = open_session(arguments)
-    store, project = session.store, session.project
-    if (store.read_deployment() or {}).get("resources") and not arguments.force:
+    store = session.store
+    resources = (store.read_deployment() or {}).get("resources") or []
+    if any(item.get("type") != STACK_TYPE for item in resources) and not arguments.force:
         raise EngineError(
             f"'{store.name}' still has resources; removal rejected. Possible actions: run `pulumi destroy` first, "
             "or give --force to drop the state and leave the resources"
@@ -133,11 +142,7 @@ def rm(arguments: argparse.Namespace) -> None:
         if input(f"Please confirm that this is what you'd like to do by typing `{store.name}`: ") != store.name:
             raise CancelledError("confirmation declined")
     with store.locked():
-        store.remove()
-    if not arguments.preserve_config:
-        session.settings.path.unlink(missing_ok=True)
-    if selected_stack(project, store.backend.url) == store.name:
-        select_stack(project, store.backend.url, None)
+        session.remove(keep_settings=arguments.preserve_config)
     say(f"Stack '{store.name}' has been removed!")
 
 
@@ -153,6 +158,9 @@ def output(arguments: argparse.Namespace) -> None:
         if arguments.property not in outputs:
             raise EngineError(f"current stack does not have output property '{arguments.property}'")
         value = mask(outputs[arguments.property], show_secrets=arguments.show_secrets)
+        if arguments.shell and not arguments.json:
+            say(f"{arguments.property}={shlex.quote(_plain(value))}")
+            return
         say(json.dumps(value, indent=2, ensure_ascii=False) if arguments.json else _plain(value))
         return
     shown = mask(outputs, show_secrets=arguments.show_secrets)
@@ -215,7 +223,7 @@ def export(arguments: argparse.Namespace) -> None:
         return {SIGNATURE: SECRET_SIGNATURE, "plaintext": text}
 
     deployment = deployment_to_json(session.snapshot(), opened if arguments.show_secrets else session.manager().encrypt)
-    text = json.dumps({"version": 3, "deployment": deployment}, indent=4, ensure_ascii=False)
+    text = json.dumps({**version_of(deployment), "deployment": deployment}, indent=4, ensure_ascii=False)
     if arguments.file:
         write_atomically(Path(arguments.file), text.encode() + b"\n")
     else:
@@ -229,11 +237,11 @@ def import_(arguments: argparse.Namespace) -> None:
     source = Path(arguments.file).read_text(encoding="utf-8") if arguments.file else sys.stdin.read()
     try:
         document = json.loads(source)
-        number, deployment = document["version"], document["deployment"]
-    except (ValueError, KeyError, TypeError):
+        refused, deployment = refused_version(document), document["deployment"]
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigurationError("stack import needs a deployment as `pulumi stack export` prints it") from None
-    if number != 3:
-        raise UnsupportedError(f"importing a deployment of version {number}")
+    if refused:
+        raise UnsupportedError(f"importing a deployment of {refused}")
     snapshot = deployment_from_json(deployment, manager)
     if not arguments.force:
         verify(snapshot.resources)
@@ -242,6 +250,12 @@ def import_(arguments: argparse.Namespace) -> None:
             raise EngineError(
                 f"the deployment is of the stack {other}, not of {store.name}: give --force to import it all the same"
             )
+    for operation in snapshot.pending:
+        print(  # noqa: T201
+            f"warning: removing pending operation '{operation.type}' on '{operation.resource.urn}' from snapshot",
+            file=sys.stderr,
+        )
+    snapshot.pending = []
     snapshot.salt = manager.salt
     with store.locked():
         store.write_checkpoint(snapshot)

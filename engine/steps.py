@@ -19,7 +19,7 @@ from engine.errors import EngineError, OutcomeUnknown, ProviderError
 from engine.events import DiagnosticEvent, OutputsEvent, Sink, StepEvent
 from engine.journal import SnapshotManager
 from engine.providers.base import Context, Provider, ReadResult, run_limited
-from engine.values import Properties, Secret, carry_ciphertexts, same
+from engine.values import Properties, Secret, annotate_secrets, carry_ciphertexts, same
 
 PENDING_KIND: Final = {"create": "creating", "update": "updating", "delete": "deleting", "read": "reading"}
 
@@ -210,7 +210,8 @@ class Steps:
         if self.control.stop.is_set():
             raise Aborted
         if new is not old:
-            new.id, new.outputs = old.id, old.outputs
+            new.id = old.id
+            new.outputs = annotate_secrets(old.outputs, new.inputs) if new.custom else old.outputs
             new.created, new.modified = old.created, old.modified
             new.init_errors, new.import_id, new.other = old.init_errors, old.import_id, old.other
             carry_ciphertexts(new.inputs, old.inputs)

@@ -10,6 +10,8 @@ https://github.com/pulumi/pulumi/blob/master/sdk/go/common/resource/sig/sig.go
 from __future__ import annotations
 
 import json
+import math
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,6 +25,7 @@ SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - the
 ASSET_SIGNATURE: Final = "c44067f5952c0a294b673a41bacd8c17"
 ARCHIVE_SIGNATURE: Final = "0def7320c3a5731c473e5ecbe6d01bc7"
 RESOURCE_SIGNATURE: Final = "5cf8f73096256a8f31e491e813e4eb8e"
+FLOAT_SIGNATURE: Final = "8ad145fe-0d11-4827-bfd7-1abcbf086f5c"
 UNKNOWN_STRING: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 UNKNOWN_STRINGS: Final = frozenset(
     {
@@ -92,16 +95,16 @@ class Reference:
     version: str = ""
 
 
-def _number(value: float) -> int | float:
+def number(value: float) -> int | float:
     """Return a double as Go writes it: the shortest digits that name it, no exponent below 1e21."""
-    if not value.is_integer() or abs(value) >= 1e21:
+    if not math.isfinite(value) or not value.is_integer() or abs(value) >= 1e21:
         return value
     return int(value) if abs(value) < 2**53 else int(Decimal(repr(value)))
 
 
-def from_struct(struct: Any) -> Properties:
+def from_struct(message: Any) -> Properties:
     """Decode a protobuf Struct as the SDK sends it."""
-    return {key: _from_value(value) for key, value in struct.fields.items()}
+    return {key: _from_value(value) for key, value in message.fields.items()}
 
 
 def _from_value(value: Any) -> Value:  # noqa: PLR0911 - one case a kind of value
@@ -117,7 +120,7 @@ def _from_value(value: Any) -> Value:  # noqa: PLR0911 - one case a kind of valu
     if kind == "list_value":
         return [_from_value(item) for item in value.list_value.values]
     if kind == "number_value":
-        return _number(value.number_value)
+        return number(value.number_value)
     if kind == "bool_value":
         return value.bool_value
     return None
@@ -132,17 +135,19 @@ def _special(fields: Properties) -> Value:
         return asset(fields.get("text"), fields.get("path"), fields.get("uri"), fields.get("hash") or "")
     if signature == ARCHIVE_SIGNATURE:
         return archive(fields.get("path"), fields.get("uri"), fields.get("assets"), fields.get("hash") or "")
+    if signature == FLOAT_SIGNATURE:
+        return struct.unpack(">d", bytes.fromhex(fields["value"]))[0]
     if signature == RESOURCE_SIGNATURE:
         return Reference(fields.get("urn", ""), fields.get("id", ""), fields.get("packageVersion", ""))
     raise EngineError(f"a property holds a special value of an unknown kind ({signature})")
 
 
-def fill_struct(struct: Any, properties: Properties) -> Any:
+def fill_struct(message: Any, properties: Properties) -> Any:
     """Encode properties into a protobuf Struct, and return it."""
-    fields = struct.fields
+    fields = message.fields
     for key, value in properties.items():
         _fill(fields[key], value)
-    return struct
+    return message
 
 
 def _fill(target: Any, value: Value) -> None:
@@ -198,7 +203,9 @@ def to_json(value: Value, encrypt: Callable[[Secret], Value]) -> Any:  # noqa: P
     if isinstance(value, Secret):
         return encrypt(value)
     if isinstance(value, float):
-        return _number(value)
+        if not math.isfinite(value):  # JSON has no such numbers
+            return {SIGNATURE: FLOAT_SIGNATURE, "value": struct.pack(">d", value).hex()}
+        return number(value)
     if value is UNKNOWN:
         return UNKNOWN_STRING
     if isinstance(value, Asset | Archive | Reference):
@@ -219,7 +226,7 @@ def from_json(value: Any, decrypt: Callable[[str], Value]) -> Value:  # noqa: PL
     if isinstance(value, list):
         return [from_json(item, decrypt) for item in value]
     if isinstance(value, float) or (isinstance(value, int) and abs(value) > 2**53):
-        return _number(float(value))  # numbers are doubles: neighbours of a large one are the same
+        return number(float(value))  # numbers are doubles: neighbours of a large one are the same
     if isinstance(value, str) and value in UNKNOWN_STRINGS:
         return UNKNOWN
     return value

@@ -12,6 +12,7 @@ from engine.display.view import View
 from engine.events import DiagnosticEvent, OutputsEvent, PreludeEvent, StepEvent, SummaryEvent
 from engine.values import SECRET_SIGNATURE, SIGNATURE, Secret, to_json
 
+_PREFIXES: Final = {"error": "error: ", "warning": "warning: "}
 _HIDDEN: Final = {SIGNATURE: SECRET_SIGNATURE, "ciphertext": "[secret]"}
 
 
@@ -37,7 +38,8 @@ class Digest(View):
     def diagnostic(self, event: DiagnosticEvent) -> None:
         """Collect a message."""
         if not event.ephemeral:
-            entry = {"urn": event.urn, "message": event.message, "severity": event.severity}
+            message = _PREFIXES.get(event.severity, "") + event.message
+            entry = {"urn": event.urn, "message": message, "severity": event.severity}
             self._diagnostics.append({key: value for key, value in entry.items() if value})
 
     def step(self, event: StepEvent) -> None:
@@ -81,7 +83,8 @@ class Digest(View):
 def _detailed(event: StepEvent) -> dict[str, Any] | None:
     if event.diff is None or event.diff.detailed is None:
         return None
-    return {path: {"kind": kind, "inputDiff": False} for path, kind in sorted(event.diff.detailed.items())}
+    of_inputs = event.diff.of_inputs
+    return {path: {"kind": kind, "inputDiff": of_inputs} for path, kind in sorted(event.diff.detailed.items())}
 
 
 class EventLog(View):
@@ -104,11 +107,15 @@ class EventLog(View):
     def diagnostic(self, event: DiagnosticEvent) -> None:
         """Write a message."""
         body: dict[str, Any] = {"urn": event.urn} if event.urn else {}
+        if event.severity in _PREFIXES:
+            body["prefix"] = _PREFIXES[event.severity]
         body |= {"message": event.message, "color": "never", "severity": event.severity}
         self._emit("diagnosticEvent", body | ({"ephemeral": True} if event.ephemeral else {}))
 
     def step(self, event: StepEvent) -> None:
-        """Write a step's beginning or end."""
+        """Write a step's beginning or end; default providers are the engine's own affair."""
+        if event.resource.is_default_provider:
+            return
         metadata = {"metadata": _metadata(event.operation, event.old, event.new, event)}
         if event.phase == "failed":
             self._emit("resOpFailedEvent", {**metadata, "status": 0, "steps": 0})

@@ -34,6 +34,8 @@ _FIELDS: Final[dict[str, dict[str, type]]] = {
 }
 _REQUIRED: Final = {LOCAL: (), REMOTE: ("connection",), COPY: ("connection", "source", "remotePath")}
 _CONNECTION_DEFAULTS: Final[Properties] = {"user": "root", "port": 22, "dialErrorLimit": 10, "perDialTimeout": 15}
+_TEXTS: Final = ("environment", "interpreter", "assetPaths", "archivePaths")
+"""Fields whose elements are strings."""
 _LOGGING: Final = ("none", "stdout", "stderr", "stdoutAndStderr")
 
 
@@ -63,6 +65,8 @@ class CommandProvider(Provider):
                 failures.append(Failure(name, f"unknown field '{name}'"))
             elif plain is not UNKNOWN and plain is not None and not isinstance(plain, kind):
                 failures.append(Failure(name, f"must be {_KINDS.get(kind, kind.__name__)}, got {type(plain).__name__}"))
+            elif name in _TEXTS and plain is not UNKNOWN and plain is not None:
+                failures += _not_texts(name, plain)
         if isinstance(reveal(inputs.get("connection")), dict):
             inputs["connection"] = Secret(_connection_defaults(inputs["connection"]))
         logging = reveal(inputs.get("logging"))
@@ -171,6 +175,12 @@ class CommandProvider(Provider):
 
 
 _KINDS: Final = {str: "a string", list: "a list", dict: "a map", bool: "true or false"}
+
+
+def _not_texts(name: str, value: Any) -> list[Failure]:
+    held = value.values() if isinstance(value, dict) else value
+    wrong = [type(item).__name__ for item in held if item is not UNKNOWN and not isinstance(item, str)]
+    return [Failure(name, f"must hold strings, got {wrong[0]}")] if wrong else []
 
 
 def _check_source(source: Any) -> list[Failure]:

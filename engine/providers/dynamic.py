@@ -1,7 +1,7 @@
 """Dynamic resources: ``pulumi.dynamic`` providers, run in this process.
 
-A provider arrives pickled in the property ``__provider``; it sees plain values (secrets opened), and
-the placeholder string of the SDK where a value is not known yet.
+A provider arrives pickled in the property ``__provider``; it sees plain values (secrets opened), as the SDK's own
+plugin host hands them over, and the SDK's ``Unknown`` where a value is not known yet.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import threading
 import traceback
 from typing import Any, Final
 
+from engine.assets import Archive, Asset, archive, asset
 from engine.capture import working_for
 from engine.diff import DiffResult
 from engine.errors import EngineError, ProviderError
 from engine.providers.base import Context, Failure, Provider, ReadResult
-from engine.values import UNKNOWN, UNKNOWN_STRING, Properties, annotate_secrets, reveal, transform
+from engine.values import UNKNOWN, UNKNOWN_STRING, Properties, Reference, Secret, annotate_secrets
 
 PROVIDER_KEY: Final = "__provider"
 
@@ -35,11 +36,7 @@ class DynamicProvider(Provider):
         self._lock = threading.RLock()
 
     def _provider(self, *sources: Properties) -> tuple[Any, str]:
-        pickled = next(
-            (s[PROVIDER_KEY] for s in sources if isinstance(s.get(PROVIDER_KEY), str)
-             and s[PROVIDER_KEY] != UNKNOWN_STRING),
-            None,
-        )  # fmt: skip
+        pickled = next((s[PROVIDER_KEY] for s in sources if isinstance(s.get(PROVIDER_KEY), str)), None)
         if pickled is None:
             raise ProviderError("a dynamic resource has no serialized provider (__provider)")
         with self._lock:
@@ -100,7 +97,9 @@ class DynamicProvider(Provider):
         plain = _plain(inputs)
         provider, pickled = self._provider(plain)
         result = self._call(context, provider.create, plain)
-        return str(result.id), _recorded(result.outs, pickled, inputs)
+        if not isinstance(result.id, str) or not result.id:
+            raise ProviderError(f"the provider returned the id {result.id!r}: it must be a string, and not empty")
+        return result.id, _recorded(result.outs, pickled, inputs)
 
     def update(
         self, context: Context, identifier: str, _old_inputs: Properties, old_outputs: Properties, new: Properties
@@ -131,26 +130,77 @@ class DynamicProvider(Provider):
         return ReadResult(str(result.id), _recorded(result.outs, pickled, outputs), read_inputs)
 
 
-def _plain(properties: Properties) -> Properties:
-    opened: Properties = transform(reveal(properties), lambda leaf: UNKNOWN_STRING if leaf is UNKNOWN else leaf)
-    return opened
+def _plain(value: Any) -> Any:  # noqa: PLR0911 - one case a kind of value
+    """Turn properties into what the SDK's plugin host gives a provider.
+
+    Numbers are floats, None in maps is left out, and what is not known is an ``Unknown``
+    (pulumi/runtime/rpc.py, ``deserialize_properties``).
+    """
+    if isinstance(value, dict):
+        return {key: plain for key, item in value.items() if (plain := _plain(item)) is not None}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Secret):
+        return _plain(value.value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if value is UNKNOWN:
+        return pulumi_unknown()
+    if isinstance(value, Asset | Archive):
+        return _to_sdk(value)
+    if isinstance(value, Reference):
+        return _plain(value.id) or value.urn
+    return value
+
+
+def pulumi_unknown() -> Any:
+    """Return the SDK's stand-in for a value that is not known."""
+    from pulumi.output import Unknown
+
+    return Unknown()  # type: ignore[no-untyped-call]
+
+
+def _to_sdk(value: Asset | Archive) -> Any:
+    import pulumi
+
+    if isinstance(value, Archive):
+        if value.assets is not None:
+            return pulumi.AssetArchive({name: _to_sdk(item) for name, item in value.assets})
+        return pulumi.FileArchive(value.path) if value.path is not None else pulumi.RemoteArchive(value.uri or "")
+    if value.path is not None:
+        return pulumi.FileAsset(value.path)
+    return pulumi.StringAsset(value.text) if value.text is not None else pulumi.RemoteAsset(value.uri or "")
 
 
 def _recorded(returned: dict[str, Any] | None, pickled: str, like: Properties) -> Properties:
-    """Turn what a provider returned into properties, secret where those of ``like`` are.
+    """Turn what a provider returned into properties, secret where those of ``like`` are; None in maps is left out.
 
-    None is dropped at the top, as the SDK does.
+    Raises:
+        ProviderError: a value is of a kind that no state can hold.
     """
-    values = {str(key): _value(item) for key, item in (returned or {}).items() if item is not None}
-    return annotate_secrets({**values, PROVIDER_KEY: pickled}, like)
+    return annotate_secrets({**_value(returned or {}, ""), PROVIDER_KEY: pickled}, like)
 
 
-def _value(item: Any) -> Any:
+def _value(item: Any, where: str) -> Any:  # noqa: PLR0911 - one case a kind of value
+    if item is None or isinstance(item, str | bool | int | float):
+        return UNKNOWN if item == UNKNOWN_STRING else item
     if isinstance(item, dict):
-        return {str(key): _value(inner) for key, inner in item.items()}
+        return {str(k): _value(v, f"{where}.{k}") for k, v in item.items() if v is not None}
     if isinstance(item, list | tuple):
-        return [_value(inner) for inner in item]
-    return UNKNOWN if item == UNKNOWN_STRING else item
+        return [_value(inner, f"{where}[{number}]") for number, inner in enumerate(item)]
+    kind = type(item).__name__
+    if isinstance(item, pulumi_unknown().__class__):
+        return UNKNOWN
+    if kind in ("FileAsset", "FileArchive"):
+        return asset(path=item.path) if kind == "FileAsset" else archive(item.path, None, None, "")
+    if kind == "StringAsset":
+        return asset(text=item.text)
+    if kind == "AssetArchive":
+        return archive(None, None, {name: _value(inner, where) for name, inner in item.assets.items()}, "")
+    raise ProviderError(
+        f"the provider returned a {kind} in {where.removeprefix('.')}, which no state can hold: return strings, "
+        "numbers, booleans, lists and maps"
+    )
 
 
 def _explain(error: Exception) -> str:

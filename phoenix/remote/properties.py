@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
 from phoenix.errors import PhoenixError
 
 UNKNOWN: str = rpc.UNKNOWN
-"""What stands for a value that a preview does not know."""
+"""What stands for a value that a preview does not know on the wire; a provider gets an ``Unknown`` in its place."""
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - the SDK's mark of a secret, not one
@@ -40,7 +41,7 @@ def has_unknown(value: object) -> bool:
         return any(has_unknown(item) for item in value.values())
     if isinstance(value, list | tuple):
         return any(has_unknown(item) for item in value)
-    return value == UNKNOWN
+    return isinstance(value, Unknown) or value == UNKNOWN
 
 
 def comparable(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -159,7 +159,10 @@ def test_passphrase(workspace: Make) -> None:
     file = space.write("phrase", "from a file\n")
     space.run("stack", "init", "dev", PULUMI_CONFIG_PASSPHRASE="from a file")
     space.run("up", "--yes", "--skip-preview", PULUMI_CONFIG_PASSPHRASE="from a file")
-    wrong = space.run("stack", "output", code=1, PULUMI_CONFIG_PASSPHRASE="another")
+    masked = space.run("stack", "output", PULUMI_CONFIG_PASSPHRASE="another")
+    assert "[secret]" in masked.stdout, "what is not shown needs no key"
+    assert "ciphertext" in space.run("stack", "export", PULUMI_CONFIG_PASSPHRASE="another").stdout
+    wrong = space.run("stack", "output", "--show-secrets", code=1, PULUMI_CONFIG_PASSPHRASE="another")
     assert "incorrect passphrase" in wrong.stderr
     environment = space.environment(PULUMI_CONFIG_PASSPHRASE_FILE=str(file))
     del environment["PULUMI_CONFIG_PASSPHRASE"]

@@ -176,20 +176,41 @@ def test_comparison_ignores_secretness_and_tells_kinds() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "patterns", "result"),
-    [
-        ({"a": 1}, {"a": 2}, ["a"], {"a": 1}),
-        ({}, {"a": 2, "b": 1}, ["a"], {"b": 1}),
-        ({"a": {"b": 1}}, {"a": {"b": 2, "c": 3}}, ["a.b"], {"a": {"b": 1, "c": 3}}),
-        ({"a": [1, 2]}, {"a": [3, 4]}, ["a[1]"], {"a": [3, 2]}),
-        ({"a": [{"b": 1}]}, {"a": [{"b": 2}]}, ["a[*].b"], {"a": [{"b": 1}]}),
-        ({"a": 1}, {}, ["*"], {"a": 1}),
-        ({"a": Secret({"b": 1})}, {"a": Secret({"b": 2})}, ["a.b"], {"a": Secret({"b": 1})}),
-    ],
-)
-def test_ignored_changes(old: Any, new: Any, patterns: list[str], result: Any) -> None:
-    assert same(apply_ignore_changes(new, old, patterns), result)
+IGNORED: list[tuple[Any, ...]] = [
+    ({"a": 1}, {"a": 2}, ["a"], {"a": 1}),
+    ({}, {"a": 2, "b": 1}, ["a"], {"b": 1}),
+    ({"a": {"b": 1}}, {"a": {"b": 2, "c": 3}}, ["a.b"], {"a": {"b": 1, "c": 3}}),
+    ({"a": [1, 2]}, {"a": [3, 4]}, ["a[1]"], {"a": [3, 2]}),
+    ({"a": [{"b": 1}]}, {"a": [{"b": 2}]}, ["a[*].b"], {"a": [{"b": 1}]}),
+    ({"a": 1}, {}, ["*"], {"a": 1}),
+    ({"a": Secret({"b": 1})}, {"a": Secret({"b": 2})}, ["a.b"], {"a": Secret({"b": 1})}),
+    # what was a secret stays one
+    ({"a": Secret("x")}, {"a": Secret("y")}, ["a"], {"a": Secret("x")}),
+    ({"a": Secret("x")}, {"a": "y"}, ["a"], {"a": Secret("x")}),
+    ({"a": Secret({"b": "x"})}, {"a": {"b": "y"}}, ["a.b"], {"a": {"b": Secret("x")}}),
+    ({"a": Secret(["x", "y"])}, {"a": ["z", "y"]}, ["a[0]"], {"a": [Secret("x"), "y"]}),
+    # elements that were added or removed cannot be ignored
+    ({"a": [1, 2]}, {"a": [3]}, ["a[1]"], {"a": [3]}, ["a[1]"]),
+    ({"a": [1, 2]}, {"a": [3]}, ["a[*]"], {"a": [1]}, ["a[*]"]),
+    ({"l": [{"n": 1}, {"n": 2}]}, {"l": [{"n": 9}]}, ["l[*].n"], {"l": [{"n": 1}]}, ["l[*].n"]),
+    ({"e": {"a": {"b": 1}}}, {}, ["e.a.b"], {}, ["e.a.b"]),
+    ({"e": {"a": 1}}, {"e": {"b": 2}}, ["e.*"], {"e": {"a": 1}}),
+    ({}, {"e": {"a": {"b": 1}}}, ["e.a.b"], {"e": {"a": {"b": 1}}}, ["e.a.b"]),
+    ({"e": 1}, {"e": {"b": 1}}, ["e.b"], {"e": {}}),
+    ({"a": 1}, {"a": 2}, ["b", "b.c", "a[3]", "c[0]"], {"a": 2}),
+    ({"a": {"b": 1}}, {"a": 2}, ["a.b"], {"a": 2}, ["a.b"]),
+    # malformed ones are passed over
+    ({"v": 1}, {"v": 2}, ["v..x", "[v"], {"v": 2}),
+    ({"v": 1}, {"v": 2}, [""], {"v": 2}, [""]),
+]
+
+
+@pytest.mark.parametrize("row", IGNORED, ids=[" ".join(row[2]) for row in IGNORED])
+def test_ignored_changes(row: tuple[Any, ...]) -> None:
+    old, new, patterns, result, *failed = row
+    found, not_followed = apply_ignore_changes(new, old, patterns)
+    assert same(found, result)
+    assert not_followed == (failed[0] if failed else [])
 
 
 def test_replace_on_changes_needs_the_providers_detail() -> None:
