@@ -9,6 +9,7 @@ import sys
 from typing import Any, Final, NoReturn
 
 from engine.errors import CancelledError, DeploymentFailed, EngineError
+from engine.words import arranged
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,20 +107,13 @@ _COMMANDS: Final = {
 _ALIASES: Final = {"preview": ["pre"], "up": ["update"], "destroy": ["down", "dn"]}
 
 
-_WORDS: Final = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
-
-
-def _plain_flags(words: list[str]) -> list[str]:
-    """Spell ``--flag=true`` as ``--flag``, and leave ``--flag=false`` out, for the flags that take no value."""
-    flags = {s for spellings, keywords, _ in _OPTIONS.values() if keywords is _YES_OR_NO for s in spellings.split()}
-    spelled = []
-    for word in words:
-        name, separator, value = word.partition("=")
-        if not separator or name not in flags or value.lower() not in _WORDS:
-            spelled.append(word)
-        elif _WORDS[value.lower()]:
-            spelled.append(name)
-    return spelled
+def _arranged(words: list[str]) -> list[str]:
+    """Put a command line into argparse's order."""
+    spelled: dict[bool, set[str]] = {True: set(), False: set()}
+    for spellings, keywords, _ in _OPTIONS.values():
+        spelled[keywords is _YES_OR_NO or "nargs" in keywords].update(spellings.split())
+    commands = {*_COMMANDS, *(alias for aliases in _ALIASES.values() for alias in aliases)}
+    return arranged(words, commands, spelled[True], spelled[False])
 
 
 def _add(parser: argparse.ArgumentParser, names: str) -> argparse.ArgumentParser:
@@ -149,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one a ki
     """Run a command line and return its exit code."""
     try:
         parser = _parser()
-        parsed = parser.parse_args(_plain_flags(sys.argv[1:] if arguments is None else arguments))
+        parsed = parser.parse_args(_arranged(sys.argv[1:] if arguments is None else arguments))
         if getattr(parsed, "cwd", None):
             os.chdir(parsed.cwd)
         if not getattr(parsed, "run", None):
