@@ -11,8 +11,8 @@ from phoenix.configuration import Configuration
 from phoenix.remote import Connection, Transport
 from phoenix.remote.remote_file import RemoteFile, RemoteFileProvider
 from phoenix.settings import TraefikSettings
-from phoenix.traefik import document
 from phoenix.traefik.prove import prove
+from phoenix.traefik.push import parsed
 
 
 class StaticFileProvider(RemoteFileProvider):
@@ -24,7 +24,7 @@ class StaticFileProvider(RemoteFileProvider):
         Raises:
             TraefikError: Traefik does not start with it.
         """
-        prove(transport, props["binary"], document.load(props["content"]), None, user=props.get("user") or "root")
+        prove(transport, props["binary"], parsed(props["content"]), None, user=props.get("user") or "root")
 
 
 def file_owner(connection: Connection) -> str:

@@ -26,12 +26,18 @@ LIFETIME_SECONDS = 60
 STALE_MINUTES = 10
 """Age after which what a killed run left behind is removed."""
 
-CLOSED = "http://127.0.0.1:1/directory"
+CLOSED_PORT = "127.0.0.1:1"
+CLOSED = f"http://{CLOSED_PORT}/directory"
 _LOOPBACK = "127.0.0.1"
 
 
-_EXPORTERS = ("datadog", "statsD", "influxDB2", "otlp", "addInternals")
-"""Parts of ``metrics`` and ``tracing`` that send data elsewhere; what else stands there is proved."""
+_CLOSED_EXPORTERS: Mapping[str, Any] = {
+    "datadog": {"address": CLOSED_PORT},
+    "statsD": {"address": CLOSED_PORT},
+    "influxDB2": {"address": f"http://{CLOSED_PORT}"},
+    "otlp": {"http": {"endpoint": f"http://{CLOSED_PORT}"}},
+}
+"""Parts of ``metrics`` and ``tracing`` that send data elsewhere, and what they are given in place of where to."""
 
 
 def candidate_static(
@@ -62,9 +68,19 @@ def candidate_static(
     providers = result.get("providers")
     if isinstance(providers, dict) and isinstance(providers.get("file"), dict):
         own = {key: value for key, value in providers["file"].items() if key != "directory"}
-        providers["file"] = {**own, "filename": f"{directory}/dynamic.yml", "watch": False}
-    result["api"] = {**_mapping(result.get("api")), "insecure": True, "dashboard": False}
+        providers["file"] = _with(own, filename=f"{directory}/dynamic.yml", watch=False)
+    result["api"] = _with(_mapping(result.get("api")), insecure=True, dashboard=False)
     return result
+
+
+def _with(section: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    """A section with other values; what is no boolean where one belongs stays, so that Traefik refuses it."""
+    wrong = {
+        key: section[key]
+        for key, value in values.items()
+        if isinstance(value, bool) and key in section and not isinstance(section[key], bool)
+    }
+    return {**section, **values, **wrong}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -74,15 +90,27 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _quieten(result: dict[str, Any], directory: str) -> None:
     """Keep what says how to log and measure, so that a wrong key there is found, but send nothing anywhere."""
     log = {key: value for key, value in _mapping(result.get("log")).items() if key not in ("filePath", "format")}
-    result["log"] = {**log, "level": "ERROR", "noColor": True}
+    result["log"] = _with(log, level="ERROR", noColor=True)
     if isinstance(result.get("accessLog"), Mapping):
         result["accessLog"] = {**result["accessLog"], "filePath": f"{directory}/access.log"}
     for section in ("metrics", "tracing"):
-        if isinstance(result.get(section), Mapping):
-            result[section] = {key: value for key, value in result[section].items() if key not in _EXPORTERS}
+        exporters = _mapping(result.get(section))
+        for name, closed in _CLOSED_EXPORTERS.items():
+            if isinstance(exporters.get(name), Mapping):
+                result[section][name] = _closed(exporters[name], closed)
     experimental = result.get("experimental")
     if isinstance(experimental, dict):
         experimental.pop("plugins", None)  # they would be downloaded
+        if not experimental:
+            del result["experimental"]
+
+
+def _closed(exporter: Mapping[str, Any], closed: Mapping[str, Any]) -> dict[str, Any]:
+    """An exporter that reaches nobody, with all else that was written."""
+    if isinstance(exporter.get("grpc"), Mapping):
+        return {**exporter, "grpc": {**exporter["grpc"], "endpoint": CLOSED_PORT}}
+    inner = {key: {**_mapping(exporter.get(key)), **value} for key, value in closed.items() if isinstance(value, dict)}
+    return {**exporter, **closed, **inner}
 
 
 def minimal_dynamic() -> dict[str, Any]:
@@ -148,6 +176,14 @@ def lines(log: str) -> list[str]:
         if text and text not in found and "acme" not in text.lower():
             found.append(text)
     return found
+
+
+def complaints(log: str) -> list[str]:
+    """Errors that Traefik tells in its log alone, while its API shows all as it was meant.
+
+    A certificate whose key is another's is one. What concerns the closed ports that a candidate is given is none.
+    """
+    return [line for line in lines(log) if CLOSED_PORT not in line]
 
 
 def _message(line: str) -> str:

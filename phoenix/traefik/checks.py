@@ -7,13 +7,16 @@ which :func:`mistakes` puts behind the file's name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from phoenix.traefik import document
-from phoenix.traefik.phrases import has, list_of, listed, mapping_of, undefined
+from phoenix.traefik.phrases import has, list_of, listed, mapping_of, none_of, undefined
+from phoenix.traefik.router_tls import router_tls_mistakes
+from phoenix.traefik.rule_checks import Taken, rule_mistakes
+from phoenix.traefik.silent_dynamic import middleware_values, service_values
 from phoenix.traefik.static_checks import static_mistakes
+from phoenix.traefik.stream_checks import stream_mistakes
 from phoenix.traefik.tls_checks import tls_mistakes
 
 __all__ = ["dynamic_mistakes", "mistakes", "rule_mistakes", "static_mistakes"]
@@ -45,6 +48,7 @@ BALANCER_KEYS = frozenset(
         "strategy",
     }
 )
+_SYNTAXES = ("v2", "v3")
 SERVER_KEYS = frozenset({"fenced", "preservePath", "url", "weight"})
 
 
@@ -67,6 +71,7 @@ def dynamic_mistakes(dynamic: Any, static: Mapping[str, Any]) -> Iterator[str]:
             yield f"http.{key} is empty: Traefik would refuse the file or drop what stood there, so leave it out"
     for name, phrase in _http_mistakes(mapping_of(http), static):
         yield f"{name} {phrase}"
+    yield from stream_mistakes(dynamic, static)
     yield from tls_mistakes(dynamic.get("tls"), static.get("certificatesResolvers"))
     yield from document.template_mistakes(dynamic)
 
@@ -76,38 +81,42 @@ def _http_mistakes(http: Mapping[str, Any], static: Mapping[str, Any]) -> Iterat
     resolvers = mapping_of(static.get("certificatesResolvers"))
     services, middlewares = mapping_of(http.get("services")), mapping_of(http.get("middlewares"))
     transports = mapping_of(http.get("serversTransports"))
-    rules: dict[tuple[str, str], str] = {}
+    taken = Taken()
     for name, router in sorted(mapping_of(http.get("routers")).items(), key=lambda item: str(item[0])):
         where = f"http.routers.{name}"
         if not isinstance(router, Mapping):
             yield where, "is no mapping: give it a rule and a service"
             continue
-        for key in router:
-            if key not in ROUTER_KEYS:
-                yield (
-                    where,
-                    f"has the key {key!r}, for which Traefik refuses the whole file (keys: {listed(ROUTER_KEYS)})",
-                )
-        priority = router.get("priority")
-        if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
-            yield where, f"has the priority {priority!r}: it must be a whole number"
+        yield from ((where, phrase) for phrase in _value_mistakes(router))
         text = router.get("rule")
         if not isinstance(text, str) or not text:
             yield where, "has no rule: add one such as Host(`name.example.test`)"
             continue
-        yield from ((where, phrase) for phrase in rule_mistakes(text))
+        wrong = list(rule_mistakes(text))
+        yield from ((where, phrase) for phrase in wrong or router_tls_mistakes(router, resolvers))
         for entry_point in list_of(router.get("entryPoints")) or sorted(map(str, entry_points)):
             if not has(entry_points, entry_point):
                 yield where, f"names the entry point {undefined(entry_point, entry_points)}"
-            other = rules.setdefault((text, str(entry_point)), name)
-            if other != name:
-                yield (
-                    where,
-                    f"has the same rule as {other}: Traefik would take the first in the alphabet and say nothing",
-                )
+            yield from ((where, phrase) for phrase in taken.by_others(str(name), router, str(entry_point)))
         yield from ((where, phrase) for phrase in _references(router, services, middlewares, resolvers))
     for name, service in services.items():
-        yield from ((f"http.services.{name}", phrase) for phrase in _service_mistakes(service, transports))
+        where = f"http.services.{name}"
+        yield from ((where, phrase) for phrase in _service_mistakes(service, transports))
+        yield from ((where, phrase) for phrase in service_values(service, services))
+    for name, middleware in middlewares.items():
+        where = f"http.middlewares.{name}"
+        yield from ((where, phrase) for phrase in middleware_values(middleware, services))
+
+
+def _value_mistakes(router: Mapping[str, Any]) -> Iterator[str]:
+    for key in router:
+        if key not in ROUTER_KEYS:
+            yield f"has the key {key!r}, for which Traefik refuses the whole file (keys: {listed(ROUTER_KEYS)})"
+    priority, syntax = router.get("priority"), router.get("ruleSyntax")
+    if priority is not None and (isinstance(priority, bool) or not isinstance(priority, int)):
+        yield f"has the priority {priority!r}: it must be a whole number"
+    if syntax is not None and not has(_SYNTAXES, syntax):
+        yield f"has the ruleSyntax {none_of(syntax, 'syntax', _SYNTAXES)}"
 
 
 def _references(
@@ -130,31 +139,6 @@ def _references(
             f"names the certificate resolver {undefined(resolver, resolvers)}: "
             "Traefik would serve its default certificate and say nothing"
         )
-
-
-_TOKENS = re.compile(r"`[^`]*`|\"(?:[^\"\\]|\\.)*\"|[A-Za-z]+(?=\s*\()|[()`\",]")
-_ONE_NAME = frozenset({"Host", "HostRegexp", "HostSNI"})
-
-
-def rule_mistakes(text: str) -> Iterator[str]:
-    """Phrases for a rule: balanced, and each Host matcher with one name, as Traefik 3 has it."""
-    matcher = ""
-    within: list[str] = []
-    for part in _TOKENS.findall(text):
-        if part == "(":
-            within.append(matcher)
-        elif part in ("`", '"') or (part == ")" and not within):
-            within.append(part)
-            break
-        elif part == ")":
-            within.pop()
-        elif part == "," and within and within[-1] in _ONE_NAME:
-            name = within[-1]
-            yield f"has the rule {text!r}: {name} takes one name in Traefik 3, so write {name}(`a`) || {name}(`b`)"
-            return
-        matcher = part if part.isalpha() else ""
-    if within:
-        yield f"has the rule {text!r}, whose parentheses or quotes do not match"
 
 
 def _service_mistakes(service: Any, transports: Mapping[str, Any]) -> Iterator[str]:

@@ -57,8 +57,12 @@ def dump(data: Mapping[str, Any]) -> str:
     return HEADER + body
 
 
-def load(text: str) -> Any:
+def load(text: str, *, exact: bool = False) -> Any:
     """The data of a YAML document; duplicate keys are refused, as Traefik does.
+
+    Args:
+        text: the document.
+        exact: refuse what Traefik reads otherwise: ``yes`` and ``no`` are words to it.
 
     Raises:
         ValueError: with line and column, it is no YAML, or means more than :data:`MAXIMUM_NODES` values.
@@ -69,7 +73,7 @@ def load(text: str) -> Any:
         reader = _Loader(text)
         try:
             node = reader.get_single_node()
-            _inspect(node)
+            _inspect(node, exact=exact)
             return _construct(reader, node)
         finally:
             reader.dispose()
@@ -108,7 +112,7 @@ def _construct(reader: Any, node: Any) -> Any:
         raise ValueError(f"it holds a value that is no date or number ({error})") from None
 
 
-def _inspect(root: Any) -> None:
+def _inspect(root: Any, *, exact: bool) -> None:
     """Refuse duplicate keys, aliases that hold themselves, and aliases that multiply beyond measure."""
     sizes: dict[int, int] = {}
     begun: set[int] = set()
@@ -126,6 +130,8 @@ def _inspect(root: Any) -> None:
             begun.add(id(node))
             if isinstance(node, yaml.MappingNode):
                 _refuse_duplicates(node)
+            elif exact and isinstance(node, yaml.ScalarNode):
+                _refuse_other_booleans(node)
             waiting.append((node, True))
             waiting.extend((child, False) for child in _children(node))
 
@@ -134,6 +140,12 @@ def _children(node: Any) -> list[Any]:
     if isinstance(node, yaml.MappingNode):
         return [part for pair in node.value for part in pair]
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _refuse_other_booleans(node: yaml.ScalarNode) -> None:
+    if node.tag == "tag:yaml.org,2002:bool" and node.value.lower() not in ("true", "false"):
+        line = node.start_mark.line + 1
+        raise ValueError(f"line {line}: {node.value} is no boolean to Traefik: write true or false, or quote the word")
 
 
 def _refuse_duplicates(node: yaml.MappingNode) -> None:

@@ -104,8 +104,9 @@ def _routers(intended: Mapping[str, Any], live: Mapping[str, Mapping[str, Any]])
         yield from _status(f"router {name}", is_live)
         for field in _ROUTER_FIELDS:
             wanted, has = meant.get(field), is_live.get(field)
-            if _plain(wanted) != _plain(has):
-                yield f"router {name} has {field} {has!r} where {wanted!r} was meant"
+            if _as_meant(field, wanted, has):
+                continue
+            yield f"router {name} has {field} {has!r} where {wanted!r} was meant"
         wanted, has = (_section(side, "tls").get("certResolver") for side in (meant, is_live))
         if wanted != has:
             yield f"router {name} has the certificate resolver {has!r} where {wanted!r} was meant"
@@ -127,7 +128,7 @@ def _streams(protocol: str, intended: Mapping[str, Any], raw: Mapping[str, Any])
             yield from _status(what, is_live)
             for field in _STREAM_FIELDS[section]:
                 wanted, has = _field(meant, field), _field(is_live, field)
-                if wanted != has:
+                if wanted != has and not _as_meant(field, wanted, has):
                     yield f"{what} has {field} {has!r} where {wanted!r} was meant"
         if section == "routers":
             for name in sorted(set(live) - set(meant_there)):
@@ -139,6 +140,15 @@ def _field(entry: Any, field: str) -> Any:
     if not isinstance(entry, Mapping):
         return None
     return _servers(entry, "address") if field == "servers" else _plain(entry.get(field))
+
+
+def _as_meant(field: str, wanted: Any, has: Any) -> bool:
+    """Whether the API shows what the file says: one name may stand for a list of one, and no entry point for all."""
+    if field == "entryPoints" and not wanted:
+        return True
+    if field in ("entryPoints", "middlewares") and isinstance(wanted, str):
+        wanted = [wanted]
+    return bool(_plain(wanted) == _plain(has))
 
 
 def _plain(value: Any) -> Any:

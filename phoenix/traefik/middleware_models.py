@@ -30,11 +30,16 @@ _HTPASSWD = re.compile(
     r"[^:\s{}]{1,255}:(\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}|\$apr1\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}"
     r"|\{SHA\}[A-Za-z0-9+/]{27}=)"
 )
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def is_user_line(line: str) -> bool:
+    """Whether a line is a name and the hash of a password, as ``htpasswd`` prints them."""
+    return _HTPASSWD.fullmatch(line) is not None
 
 
 def _user(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and not _HTPASSWD.fullmatch(value.get_secret_value()):
+    if value is not None and not is_user_line(value.get_secret_value()):
         raise ValueError("must be a line that `htpasswd -nB <name>` prints: name, colon, hash of the password")
     return value
 
@@ -44,7 +49,7 @@ def _text(value: str) -> str:
 
 
 def _header_name(value: str) -> str:
-    if not _TOKEN.fullmatch(value):
+    if not HEADER_NAME.fullmatch(value):
         raise ValueError("must be the name of an HTTP header, such as X-Robots-Tag")
     return value
 

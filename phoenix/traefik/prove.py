@@ -118,12 +118,14 @@ def _prove_once(
         beside()
         api_url = f"http://127.0.0.1:{port}"
         found = _wait(transport, api_url, intended, pid, directory)
+        log = transport.run(candidate.log_script(directory)).text.replace(f"{directory}/dynamic.yml", "the candidate")
         if found:
-            said = candidate.words(transport.run(candidate.log_script(directory)).text)
-            said = said.replace(f"{directory}/dynamic.yml", "the candidate")
+            said = candidate.words(log)
             if said and all(map(_is_absence, found)):
                 raise TraefikError(f"Traefik refuses it as a whole: {said}")
             raise TraefikError(f"Traefik would not serve it: {'; '.join([*found[:5], *_said(said)])}")
+        if complaints := candidate.complaints(log):
+            raise TraefikError(f"Traefik would serve it, yet it complains: {'; '.join(complaints[-3:])}")
         addresses = {point: f"127.0.0.1:{own}" for point, own in ports.items()}
         return _ask_backends(transport, http, questions(http.get("routers") or {}, routers, addresses), directory)
     finally:

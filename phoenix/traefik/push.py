@@ -247,7 +247,7 @@ def parsed(text: str) -> Any:
         TraefikError: it is no YAML.
     """
     try:
-        return document.load(text)
+        return document.load(text, exact=True)
     except ValueError as error:
         raise TraefikError(f"the candidate is refused: {error}") from None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from phoenix.traefik.phrases import has, mapping_of, none_of, undefined
+from phoenix.traefik.phrases import has, list_of, mapping_of, none_of, undefined
 
 VERSIONS = ("VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13")
 
@@ -32,7 +32,13 @@ def tls_mistakes(tls: Any, resolvers: Any) -> Iterator[str]:
         least, most = (mapping_of(options).get(key) for key in ("minVersion", "maxVersion"))
         if has(VERSIONS, least) and has(VERSIONS, most) and VERSIONS.index(least) > VERSIONS.index(most):
             yield f"tls.options.{name} has a minVersion ({least}) above its maxVersion ({most}): nobody could connect"
+    for pair in list_of(mapping_of(tls).get("certificates")):
+        for store in list_of(mapping_of(pair).get("stores")):
+            if store != "default":
+                yield f"tls.certificates names the store {store!r}: Traefik has the store default only"
     for name, store in _sorted(mapping_of(tls).get("stores")):
+        if name != "default":
+            yield f"tls.stores.{name} would be ignored: Traefik has the store default only"
         resolver = mapping_of(mapping_of(store).get("defaultGeneratedCert")).get("resolver")
         if resolver is not None and not has(mapping_of(resolvers), resolver):
             yield f"tls.stores.{name} names the certificate resolver {undefined(resolver, mapping_of(resolvers))}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from candidate_rows import Row
+from candidate_rows import Row, add
 from dynamic_rows import DYNAMIC
 from live_traefik import LIVE_HOSTS, Clients, LiveTraefik
+from silent_rows import SILENT
 from static_rows import STATIC
 
 from phoenix.errors import PhoenixError, TraefikError
@@ -38,7 +41,7 @@ def push(live: LiveTraefik, content: str) -> list[str]:
     return told
 
 
-@pytest.mark.parametrize("row", DYNAMIC, ids=[row.name for row in DYNAMIC])
+@pytest.mark.parametrize("row", [*DYNAMIC, *SILENT], ids=lambda row: row.name)
 def test_dynamic(row: Row, live: LiveTraefik, clients: Clients) -> None:
     before, beside = live.dynamic_path.read_bytes(), sorted(live.dynamic_path.parent.iterdir())
     with pytest.raises(PhoenixError) as refused:
@@ -79,6 +82,32 @@ def test_the_live_configuration_itself_is_accepted(live: LiveTraefik, clients: C
     assert clients.failures == []
 
 
+GOOD: dict[str, dict[str, Any]] = {
+    "no entry points, which is all of them": {"entryPoints": None},
+    "an entry point as a text": {"entryPoints": "websecure"},
+    "a service of Traefik's own": {"service": "noop@internal"},
+    "a service with its provider": {"service": "one-service@file"},
+    "tls: true": {"tls": True},
+    "a host beside a live one's": {"rule": "Host(`one.live.test`) && PathPrefix(`/x`)"},
+    "a live one's host for the same service": {
+        "rule": "Host(`one.live.test`) || Host(`new.live.test`)",
+        "service": "one-service",
+    },
+    "a path that the backend sees": {
+        "balancer": {"servers": [{"url": "http://127.0.0.1:9/base", "preservePath": True, "weight": 3}]}
+    },
+    "a sticky cookie": {
+        "balancer": {"servers": [{"url": "http://127.0.0.1:9"}], "sticky": {"cookie": {"sameSite": "lax"}}}
+    },
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_is_odd_and_right_is_accepted(name: str, live: LiveTraefik) -> None:
+    data = add(live.dynamic(), live, **GOOD[name])
+    assert prove(live.transport, live.program, live.static(), data, user=live.user) == []
+
+
 def test_clients_asked_all_the_while(clients: Clients) -> None:
     """The last test of this file: no live request failed over the whole table."""
     assert clients.count > 50
@@ -86,9 +115,9 @@ def test_clients_asked_all_the_while(clients: Clients) -> None:
 
 
 def test_the_table_is_long_enough() -> None:
-    names = [row.name for row in (*DYNAMIC, *STATIC)]
+    names = [row.name for row in (*DYNAMIC, *SILENT, *STATIC)]
     assert len(DYNAMIC) >= 60
     assert len(STATIC) >= 40
-    assert len({row.name for row in DYNAMIC}) == len(DYNAMIC)
-    assert all(row.says for row in (*DYNAMIC, *STATIC)), names
+    assert len({row.name for row in (*DYNAMIC, *SILENT)}) == len(DYNAMIC) + len(SILENT)
+    assert all(row.says for row in (*DYNAMIC, *SILENT, *STATIC)), names
     assert issubclass(TraefikError, PhoenixError)

@@ -289,7 +289,10 @@ DYNAMIC: dict[str, tuple[Change, list[str]]] = {
         _put("http", "services", "app-service", {}),
         ["http.services.app-service has no loadBalancer"],
     ),
-    "a weighted service": (_put("http", "services", "app-service", {"weighted": {"services": []}}), []),
+    "a weighted service": (
+        _put("http", "services", "app-service", {"weighted": {"services": [{"name": "api@internal", "weight": 1}]}}),
+        [],
+    ),
     "no servers": (
         _put("http", "services", "app-service", "loadBalancer", "servers", []),
         ["http.services.app-service has no servers: every request would be answered 503"],
