@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-FileKind = Literal["certificate", "key", "users", "storage", "watched"]
+FileKind = Literal["certificate", "key", "users", "storage", "watched", "log"]
 
 _MARKS: Mapping[str, str] = {"certificate": "BEGIN CERTIFICATE", "key": "PRIVATE KEY", "users": ":"}
 _NOUNS: Mapping[str, str] = {
@@ -29,7 +29,7 @@ class NamedFile:
     Attributes:
         path: as the configuration has it.
         kind: what it must hold. ``storage``: nothing, or a file of Traefik's own that nobody else may read;
-            ``watched``: it may be missing, but its directory must be no link.
+            ``watched``: it may be missing, but its directory must be no link; ``log``: Traefik must be able to make it.
         where: the key that names it first, for messages.
     """
 
@@ -61,7 +61,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _list(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else []
+    """A list; Traefik takes one value for a list of one."""
+    return value if isinstance(value, list | tuple) else [] if value is None else [value]
 
 
 def _static(static: Mapping[str, Any]) -> Iterator[Entry]:
@@ -71,6 +72,8 @@ def _static(static: Mapping[str, Any]) -> Iterator[Entry]:
             yield f"certificatesResolvers.{name}.acme.caCertificates", path, "certificate"
         yield f"certificatesResolvers.{name}.acme.storage", acme.get("storage"), "storage"
     yield from _transport("serversTransport", static.get("serversTransport"))
+    for section in ("log", "accessLog"):
+        yield f"{section}.filePath", _mapping(static.get(section)).get("filePath"), "log"
     provider = _mapping(_mapping(static.get("providers")).get("file"))
     yield "providers.file.filename", provider.get("filename"), "watched"
 
@@ -113,6 +116,8 @@ def check_script(file: NamedFile, user: str) -> str:
 
     An account that does not exist yet will see what ``nobody`` sees.
     """
+    if file.kind == "log":
+        return _room_script(file.path, user)
     if file.kind in ("storage", "watched"):
         return _storage_script(file.path, user) if file.kind == "storage" else _watched_script(file.path)
     path, mark = shlex.quote(file.path), shlex.quote(_MARKS[file.kind])
@@ -154,6 +159,24 @@ def _storage_script(path: str, user: str) -> str:
             " it must be 600; exit 1; }",
             f'  [ "$owner" = {shlex.quote(user)} ] || {{ echo {quoted} belongs to "$owner", not to {shlex.quote(user)};'
             " exit 1; }",
+            "fi",
+            _room_script(path, user),
+        )
+    )
+
+
+def _room_script(path: str, user: str) -> str:
+    """Whether Traefik's account may make a file, or its directory; an account that is still to be made may."""
+    quoted, account = shlex.quote(path), shlex.quote(user)
+    return "\n".join(
+        (
+            f"[ ! -d {quoted} ] || {{ echo {quoted} is a directory; exit 1; }}",
+            f'place={quoted}; while [ ! -e "$place" ] && [ -n "$place" ]; do place=${{place%/*}}; done',
+            "place=${place:-/}",
+            f'if [ "$(id -u)" = 0 ] && [ "$(id -u {account} 2>/dev/null || echo 0)" != 0 ]'
+            " && command -v runuser >/dev/null; then",
+            f'  runuser -u {account} -- test -w "$place" || {{ echo {quoted} cannot be made by the account {account},'
+            ' which may not write "$place"; exit 1; }',
             "fi",
         )
     )

@@ -21,6 +21,13 @@ _OWN = ("traefik", "systemd")
 _SOCKETS = "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep ' 0A ' || true"
 """Listening sockets (proc_net(5)): state 0A."""
 
+_OWN_ADDRESSES = """
+grep -B1 '/32 host LOCAL' /proc/net/fib_trie 2>/dev/null | sed -n 's/.*|-- //p'
+sed -n 's/^\\([0-9a-f]*\\) .*/\\1/p' /proc/net/if_inet6 2>/dev/null
+echo "anywhere $(cat /proc/sys/net/ipv4/ip_nonlocal_bind /proc/sys/net/ipv6/ip_nonlocal_bind 2>/dev/null)"
+"""
+"""The machine's own addresses, a line each; ``anywhere`` tells whether others can be listened on as well (ip(7))."""
+
 
 def file_problems(transport: Transport, static: Any, dynamic: Any, user: str) -> list[str]:
     """A phrase for each file a configuration names that Traefik could not use; one round trip.
@@ -99,20 +106,58 @@ def wanted_ports(static: Any) -> list[tuple[str, str, int]]:
     return found
 
 
+def own_addresses(output: str) -> frozenset[str] | None:
+    """The addresses in the output of the script above, canonical; None where they cannot be told."""
+    found = set()
+    for line in output.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "anywhere":
+            if "1" in rest:
+                return None
+            continue
+        try:
+            is_long = len(line) == 32 and "." not in line
+            found.add(str(ipaddress.ip_address(bytes.fromhex(line) if is_long else line)))
+        except ValueError:
+            continue
+    return frozenset(found) or None
+
+
+def _foreign_addresses(transport: Transport, wanted: Iterable[tuple[str, str, int]]) -> list[str]:
+    """A phrase for each address that this machine does not have, so that Traefik could not start."""
+    named = [
+        (name, host)
+        for name, host, _ in wanted
+        if host and not ipaddress.ip_address(host).is_loopback and not ipaddress.ip_address(host).is_unspecified
+    ]
+    own = own_addresses(transport.run(_OWN_ADDRESSES, check=False).text) if named else None
+    if own is None:
+        return []
+    return [
+        f"entryPoints.{name}.address is on {host}, which {transport.description} does not have, so that Traefik could "
+        f"not start: use one of {', '.join(sorted(own)) or 'its own'}, or leave the host out"
+        for name, host in named
+        if host not in own
+    ]
+
+
 def port_problems(transport: Transport, static: Any) -> list[str]:
-    """A phrase for each port that another program listens on, so that Traefik could not start; one or two round trips.
+    """A phrase for each port that another program listens on, and each address that is not the machine's.
+
+    Traefik could not start with either. One round trip, and one more where an address is named or a port is taken.
 
     Where it cannot be seen whose socket it is, which only root and the program's own account can, nothing is said.
     """
     wanted = wanted_ports(static)
+    foreign = _foreign_addresses(transport, wanted)
     sockets = listening(transport.run(_SOCKETS, check=False).text)
     taken = [
         (name, host, port, socket) for name, host, port in wanted for socket in sockets if socket.conflicts(host, port)
     ]
     if not taken:
-        return []
+        return foreign
     owners = _owners(transport, {socket.inode for *_, socket in taken})
-    found = []
+    found = foreign
     for name, host, port, socket in taken:
         owner = owners.get(socket.inode)
         if owner is not None and owner not in _OWN:

@@ -9,6 +9,7 @@ from candidate_rows import Row, add
 from dynamic_rows import DYNAMIC
 from live_traefik import LIVE_HOSTS, Clients, LiveTraefik
 from silent_rows import SILENT
+from silent_static_rows import SILENT_STATIC
 from static_rows import STATIC
 
 from phoenix.errors import PhoenixError, TraefikError
@@ -57,7 +58,7 @@ def test_dynamic(row: Row, live: LiveTraefik, clients: Clients) -> None:
     assert clients.failures == []
 
 
-@pytest.mark.parametrize("row", STATIC, ids=[row.name for row in STATIC])
+@pytest.mark.parametrize("row", [*STATIC, *SILENT_STATIC], ids=lambda row: row.name)
 def test_static(row: Row, live: LiveTraefik, clients: Clients) -> None:
     before = live.static_path.read_bytes()
     content = row.make(live)
@@ -108,6 +109,20 @@ def test_what_is_odd_and_right_is_accepted(name: str, live: LiveTraefik) -> None
     assert prove(live.transport, live.program, live.static(), data, user=live.user) == []
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"metrics": {"otlp": {"pushInterval": "10s"}}},
+        {"metrics": {"datadog": {"address": "192.0.2.1:8125"}, "prometheus": {"entryPoint": "traefik"}}},
+        {"tracing": {"otlp": {"grpc": {"endpoint": "192.0.2.1:4317", "insecure": True}}}},
+        {"accessLog": {"fields": {"defaultMode": "keep", "headers": {"names": {"Cookie": "redact"}}}}},
+    ],
+    ids=["metrics over OTLP", "metrics for Datadog", "traces over gRPC", "an access log"],
+)
+def test_exporters_are_proved_and_send_nothing(more: dict[str, Any], live: LiveTraefik) -> None:
+    assert prove(live.transport, live.program, {**live.static(), **more}, None, user=live.user) == []
+
+
 def test_clients_asked_all_the_while(clients: Clients) -> None:
     """The last test of this file: no live request failed over the whole table."""
     assert clients.count > 50
@@ -115,9 +130,10 @@ def test_clients_asked_all_the_while(clients: Clients) -> None:
 
 
 def test_the_table_is_long_enough() -> None:
-    names = [row.name for row in (*DYNAMIC, *SILENT, *STATIC)]
+    dynamic, static = [*DYNAMIC, *SILENT], [*STATIC, *SILENT_STATIC]
     assert len(DYNAMIC) >= 60
     assert len(STATIC) >= 40
-    assert len({row.name for row in (*DYNAMIC, *SILENT)}) == len(DYNAMIC) + len(SILENT)
-    assert all(row.says for row in (*DYNAMIC, *SILENT, *STATIC)), names
+    for rows in (dynamic, static):
+        assert len({row.name for row in rows}) == len(rows)
+        assert all(row.says for row in rows)
     assert issubclass(TraefikError, PhoenixError)
