@@ -165,4 +165,7 @@ def service(settings: Settings) -> Service:
         sockets=chosen.sockets,
         standby_static_path=standby_static_path(traefik),
         standby_unit_path=f"{traefik.unit_directory}/{STANDBY}",
+        log_directory=traefik.log_directory,
+        user=traefik.user,
+        group=traefik.group,
     )

@@ -208,7 +208,8 @@ class Restart:
     def _start(self, unit: str, script: str) -> None:
         done = self.target.run(script, check=False)
         if done.exit_code != 0:
-            raise TraefikError(f"{unit} does not start: {self._words(unit) or done.complaint}.")
+            said = self._words(unit) or f"{done.complaint.rstrip('.')}; its log ends with: {self._last_line(unit)}"
+            raise TraefikError(f"{unit} does not start: {said}.")
 
     def _wait(
         self, api_url: str, unit: str, known: frozenset[str] = frozenset(), seconds: float = SERVE_SECONDS
@@ -248,6 +249,12 @@ class Restart:
         if not due:
             return []
         return self.target.run(scripts.restore_script(self.service, due), check=False).text.split()
+
+    def _last_line(self, unit: str) -> str:
+        """The end of a unit's log before systemd's own words: what a step before the start said, such as mkdir."""
+        log = self.target.run(scripts.log_script(unit=unit), check=False).text.splitlines()
+        own = [line.strip() for line in log if line.strip() and unit not in line and "systemd" not in line]
+        return own[-1].rstrip(".") if own else "nothing"
 
     def _words(self, unit: str = scripts.UNIT) -> str:
         try:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from phoenix.traefik import private_directories
 
 UNIT = "traefik.service"
 STANDBY = "traefik-standby.service"
@@ -50,6 +52,8 @@ class Service:
         standby_always: and runs all the time.
         sockets: systemd holds the ports.
         standby_static_path, standby_unit_path: the standby's files.
+        log_directory: where logs may go.
+        user, group: Traefik's account; empty where it is not looked after.
     """
 
     static_path: str
@@ -61,6 +65,14 @@ class Service:
     sockets: bool
     standby_static_path: str
     standby_unit_path: str
+    log_directory: str = ""
+    user: str = ""
+    group: str = ""
+
+    @property
+    def private(self) -> list[str]:
+        """The directories that are Traefik's alone."""
+        return [path for path in (self.state_directory, self.log_directory) if path]
 
     @classmethod
     def parse(cls, props: Mapping[str, Any]) -> Service:
@@ -84,6 +96,7 @@ class State:
         standby_due: likewise for the standby.
         sockets: how many of the socket units are active, and on the port they name.
         sockets_enabled: how many are enabled.
+        private: what is wrong with the account and its directories, as :mod:`.private_directories` names it.
     """
 
     enabled: str = ""
@@ -95,6 +108,7 @@ class State:
     standby_due: tuple[str, ...] = ()
     sockets: int = 0
     sockets_enabled: int = 0
+    private: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, output: str) -> State:
@@ -110,6 +124,7 @@ class State:
             standby_due=_known(values.get("standby-due", "")),
             sockets=values.get("sockets", "").split().count("active"),
             sockets_enabled=values.get("sockets-enabled", "").split().count("enabled"),
+            private={key: value for key, value in values.items() if key.startswith(private_directories.KEY)},
         )
 
 
@@ -191,7 +206,8 @@ true
 
 def inspect_script(service: Service) -> str:
     """Prints ``key=value`` lines on the services' state; always exits 0."""
-    return _variables(service) + _LISTENED + _INSPECT
+    look = private_directories.look_script(service.user, service.private)
+    return _variables(service) + _LISTENED + look + _INSPECT
 
 
 def problems(service: Service, state: State) -> Iterator[str]:
@@ -202,6 +218,7 @@ def problems(service: Service, state: State) -> Iterator[str]:
         yield f"{UNIT} is {state.active or 'unknown'}, not active"
     if state.stale:
         yield f"{UNIT} or a unit beside it changed on disk, and systemd has not read it yet"
+    yield from private_directories.problems(service.user, service.private, state.private)
     yield from (_DUE[key] for key in state.due)
     if service.sockets and state.sockets < len(SOCKETS):
         yield f"{len(SOCKETS) - state.sockets} of {' and '.join(SOCKETS)} do not listen: a restart refuses connections"
@@ -228,6 +245,7 @@ def prepare_script(service: Service) -> str:
     return "\n".join(
         (
             "set -e",
+            private_directories.mend_script(service.user, service.group, service.private),
             "systemctl daemon-reload",
             *(f"systemctl is-enabled --quiet {name} || systemctl enable --quiet {name}" for name in wanted),
             *(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -93,8 +94,11 @@ def unit(stack: Stack) -> Path:
         (lambda stack: stack.remote("systemctl disable traefik"), "traefik.service is disabled"),
         (lambda stack: stack.path("usr/local/bin/traefik").chmod(0o700), "mode is 0700, not 0755"),
         (lambda stack: stack.path("usr/local/bin/traefik").unlink(), "traefik was changed by hand: it is missing"),
+        (lambda stack: stack.path("var/lib/traefik").chmod(0o777), "var/lib/traefik has the mode 777, not 0750"),
+        (lambda stack: shutil.rmtree(stack.path("var/lib/traefik")), "var/lib/traefik is missing"),
     ],
-    ids=["edited", "removed", "mode", "static", "unit", "stopped", "disabled", "program's mode", "no program"],
+    ids=["edited", "removed", "mode", "static", "unit", "stopped", "disabled", "program's mode", "no program",
+         "state directory's mode", "no state directory"],
 )  # fmt: skip
 def test_drift_shows_in_a_plain_preview_and_up_mends_it(deployed: Stack, damage, named: str) -> None:
     damage(deployed)
