@@ -19,7 +19,10 @@ ORPHAN_SUFFIX = ".orphan"
 CONTENT_LIMIT = 4 * 1024 * 1024
 """Largest file in bytes whose content is brought over for a diff."""
 
-STALE_MINUTES = 60
+FOREIGN = "somebody else has written it since"
+"""What a restoring script says where another writer came between."""
+
+STALE_MINUTES = 10
 """Age after which a staged copy that a killed run left behind is removed."""
 
 # Standard input: one line per file, "<what is expected> <path>". Expected is a SHA-256 (bring the content when it
@@ -99,10 +102,11 @@ echo "$had"
 
 _RESTORE = f"""plain
 now=$( {{ sha256sum <"$path"; }} 2>&1 ) || fail restore "$now"
-[ "${{now%% *}}" = "$sum" ] || fail restore 'somebody else has written it since'
+[ "${{now%% *}}" = "$sum" ] || fail restore '{FOREIGN}'
 if [ "$had" = kept ]; then
+  # where there is no room for a second copy, the kept one itself goes back: a rename needs none
   error=$( {{ cp -p -- "$path{ROLLBACK_SUFFIX}" "$stage" && mv -f -- "$stage" "$path"; }} 2>&1 ) \\
-    || {{ rm -f -- "$stage"; fail restore "$error"; }}
+    || {{ rm -f -- "$stage"; error=$(mv -f -- "$path{ROLLBACK_SUFFIX}" "$path" 2>&1); }} || fail restore "$error"
 else
   error=$(rm -f -- "$path" 2>&1) || fail restore "$error"
 fi

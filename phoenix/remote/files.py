@@ -132,8 +132,7 @@ def put(
     except BaseException as error:
         script = file_scripts.restore_script(desired, secrets.token_hex(8), kept=kept == b"kept\n")
         done = "the old file was put back" if kept == b"kept\n" else "the new file was removed again"
-        _after_failure(transport, script, error, done)
-        if rolled_back is not None:
+        if _after_failure(transport, script, error, done) and rolled_back is not None:
             try:
                 rolled_back()
             except PhoenixError as second:
@@ -222,15 +221,25 @@ def _explain(transport: Transport, path: str, completed: Completed) -> str:
     return f"{path} on {transport.description} {verdict} (step {step}: {said}): {remedy}."
 
 
-def _after_failure(transport: Transport, script: str, error: BaseException, done: str) -> None:
-    """Clean up after a failed hook, and say in its error what became of the file."""
+def _after_failure(transport: Transport, script: str, error: BaseException, done: str) -> bool:
+    """Clean up after a failed hook, and say in its error what became of the file.
+
+    Returns:
+        Whether the script succeeded.
+    """
+    succeeded = False
     try:
         completed = transport.run(script, check=False)
-        if completed.exit_code != 0:
-            done = f"putting the old file back failed as well ({completed.complaint})"
+        succeeded = completed.exit_code == 0
+        found = _FAILED_STEP.search(completed.stderr)
+        said = first_line(found[2]) if found else completed.complaint
     except PhoenixError as second:
-        done = f"putting the old file back failed as well ({second})"
+        said = str(second).rstrip(".")
+    if not succeeded:
+        foreign = file_scripts.FOREIGN in said
+        done = f"the old file was not put back: {said}" if foreign else f"putting the old file back failed too ({said})"
     _say_too(error, done)
+    return succeeded
 
 
 def _say_too(error: BaseException, text: str) -> None:

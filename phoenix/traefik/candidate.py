@@ -23,7 +23,7 @@ PREFIX = "phoenix-candidate-"
 LIFETIME_SECONDS = 60
 """The instance is ended by ``timeout`` after this long, even where nobody comes back to end it."""
 
-STALE_MINUTES = 10
+STALE_MINUTES = 2
 """Age after which what a killed run left behind is removed."""
 
 CLOSED_PORT = "127.0.0.1:1"

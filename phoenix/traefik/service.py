@@ -322,7 +322,9 @@ def restore_script(service: Service, due: tuple[str, ...]) -> str:
     lines = [
         "restore() {",
         f'  [ -f "$1{ROLLBACK_SUFFIX}" ] && ! [ -h "$1{ROLLBACK_SUFFIX}" ] || return 0',
-        f'  cp -p -- "$1{ROLLBACK_SUFFIX}" "$1.phoenix-restored" && mv -f -- "$1" "$1{REFUSED_SUFFIX}" &&',
+        # where there is no room for a second copy, the kept one itself goes back
+        f'  {{ cp -p -- "$1{ROLLBACK_SUFFIX}" "$1.phoenix-restored" 2>/dev/null ||',
+        f'    mv -f -- "$1{ROLLBACK_SUFFIX}" "$1.phoenix-restored"; }} && mv -f -- "$1" "$1{REFUSED_SUFFIX}" &&',
         '    mv -f -- "$1.phoenix-restored" "$1" && printf \'%s\\n\' "$1"',
         "}",
         *(f"restore {paths[key]}" for key in due if key in paths),

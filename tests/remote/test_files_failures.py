@@ -53,6 +53,22 @@ def test_a_full_disk(transport: Transport, area: Path) -> None:
         assert [entry.name for entry in area.iterdir()] == ["x.yml"]
 
 
+def test_a_disk_that_is_full_when_the_old_file_shall_come_back(transport: Transport, area: Path) -> None:
+    with mounted(area, "size=64k"):
+        path = area / "x.yml"
+        path.write_text("old\n")
+
+        def refuse() -> None:
+            with contextlib.suppress(OSError):
+                (area / "full").write_bytes(b"x" * 200_000)
+            raise RemoteError("it does not serve")
+
+        with pytest.raises(RemoteError, match="the old file was put back"):
+            put(transport, wanted(path, b"x" * 20_000), verify=refuse)
+        assert path.read_text() == "old\n"
+        assert leftovers(area) == []
+
+
 def test_a_read_only_target(transport: Transport, area: Path) -> None:
     with mounted(area, "size=64k"):
         path = area / "x.yml"
