@@ -25,6 +25,7 @@ from phoenix.settings_types import (
     Environment,
     ListenAddress,
     LoopbackAddress,
+    PrivateDirectory,
     RouterName,
     ServerName,
     SettingsModel,
@@ -74,8 +75,8 @@ class TraefikSettings(SettingsModel):
     version: Version = "3.7.15"
     binary: AbsolutePath = "/usr/local/bin/traefik"
     config_directory: AbsolutePath = "/etc/traefik"
-    state_directory: AbsolutePath = "/var/lib/traefik"
-    log_directory: AbsolutePath = "/var/log/traefik"
+    state_directory: PrivateDirectory = "/var/lib/traefik"
+    log_directory: PrivateDirectory = "/var/log/traefik"
     unit_directory: AbsolutePath = "/etc/systemd/system"
     user: Account = "traefik"
     group: Account = "traefik"

@@ -96,6 +96,62 @@ def _duration(value: str) -> str:
     return value
 
 
+def _private_directory(value: str) -> str:
+    path = names.absolute_path(value)
+    if path in _SHARED_DIRECTORIES:
+        raise ValueError("must be a directory of Traefik's own, since it becomes its account's alone")
+    return path
+
+
+def like(pattern: str, demand: str) -> AfterValidator:
+    """A check that a text has a form.
+
+    Args:
+        pattern: a regular expression for the whole text.
+        demand: what it must be, for messages: ``such as "10m"``.
+    """
+    form = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not form.fullmatch(value):
+            raise ValueError(f"must be {demand}")
+        return value
+
+    return AfterValidator(check)
+
+
+_SHARED_DIRECTORIES = frozenset(
+    {
+        "/",
+        *(
+            f"/{name}"
+            for name in [
+                "bin",
+                "boot",
+                "dev",
+                "etc",
+                "home",
+                "lib",
+                "lib64",
+                "media",
+                "mnt",
+                "opt",
+                "proc",
+                "root",
+                "run",
+                "sbin",
+            ]
+        ),
+    }
+    | {f"/{name}" for name in ("srv", "sys", "tmp", "usr", "var")}
+    | {f"/var/{name}" for name in ("cache", "lib", "local", "lock", "log", "mail", "opt", "run", "spool", "tmp", "www")}
+    | {f"/usr/{name}" for name in ("bin", "include", "lib", "libexec", "local", "sbin", "share", "src")}
+    | {f"/usr/local/{name}" for name in ("bin", "etc", "lib", "sbin", "share")}
+    | {"/etc/nginx", "/etc/ssl", "/etc/systemd", "/etc/systemd/system", "/lib/systemd", "/lib/systemd/system"}
+)
+"""Directories that others use as well."""
+
+PrivateDirectory = Annotated[str, AfterValidator(_private_directory)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 LoopbackAddress = Annotated[str, AfterValidator(_loopback_address)]
 Network = Annotated[str, AfterValidator(_network)]

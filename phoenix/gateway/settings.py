@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from phoenix.inventory.models import Port
 from phoenix.remote.connection import Connection
-from phoenix.settings_types import AbsolutePath, IpAddress, Network, SettingsModel
+from phoenix.settings_types import AbsolutePath, IpAddress, Network, SettingsModel, like
 
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
+FileName = Annotated[str, like(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", 'the name of a file, such as "default"')]
 
 
 class GatewaySettings(SettingsModel):
@@ -55,11 +53,13 @@ class GatewaySettings(SettingsModel):
     unknown_hosts: Literal["deny", "pass", "leave"] = "deny"
     root_file: AbsolutePath | None = None
     external_root_file: AbsolutePath | None = None
-    max_body_size: Annotated[str, Field(pattern=r"^[0-9]{1,9}[kKmMgG]?$")] = "0"
-    response_timeout: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,6}(ms|s|m|h)$")] = "1h"
+    max_body_size: Annotated[
+        str, like(r"[0-9]{1,9}[kKmMgG]?", 'a size as NGINX writes it, such as "10m", or "0" for no limit')
+    ] = "0"
+    response_timeout: Annotated[str, like(r"[1-9][0-9]{0,6}(ms|s|m|h)", 'a time such as "90s" or "1h"')] = "1h"
     runtime_directory: AbsolutePath = "/run/phoenix"
     nginx: AbsolutePath = "/usr/sbin/nginx"
-    service: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")] = "nginx"
+    service: Annotated[str, like(r"[A-Za-z0-9_.@-]{1,64}", 'the name of a systemd unit, such as "nginx"')] = "nginx"
 
     @property
     def site_path(self) -> str:

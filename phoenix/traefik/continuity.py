@@ -77,6 +77,20 @@ def mistakes(settings: Settings) -> Iterator[str]:
             f"{where}.standbyRuns is 'always' and continuity 'both': after a crash, connections would wait in "
             "systemd's socket and never reach the standby: choose continuity 'standby', or standbyRuns 'restarts'."
         )
+    for name in ("state_directory", "log_directory"):
+        place = getattr(traefik, name)
+        for other, path in (
+            ("configDirectory", traefik.config_directory),
+            ("configDirectory", f"{traefik.config_directory}/dynamic"),
+            ("unitDirectory", traefik.unit_directory),
+            ("binary", traefik.binary),
+        ):
+            if f"{path}/".startswith(f"{place}/"):
+                yield (
+                    f"{where}: {_camel(name)} is {place!r}, which holds {path} of {other}: give it a directory of its "
+                    "own, since it becomes the account's alone."
+                )
+                break
     own = ("standby_web_address", "standby_websecure_address") if chosen.standby else ()
     if not chosen.second:
         return

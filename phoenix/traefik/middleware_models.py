@@ -21,7 +21,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from phoenix import names
-from phoenix.settings_types import AbsolutePath, Duration, Network, RouterName, SettingsModel
+from phoenix.settings_types import AbsolutePath, Duration, Network, RouterName, SettingsModel, like
 
 WITHHELD = "withheld:{SHA}" + "A" * 27 + "="
 """Stands for a user line that cannot be decrypted here; nobody can log in with it."""
@@ -121,7 +121,7 @@ class SecurityHeaders(SettingsModel):
     sts_include_subdomains: bool = False
     sts_preload: bool = False
     content_type_nosniff: bool = True
-    custom_frame_options_value: Annotated[str, Field(pattern=r"^(SAMEORIGIN|DENY|)$")] = "SAMEORIGIN"
+    custom_frame_options_value: Annotated[str, like(r"(SAMEORIGIN|DENY|)", "SAMEORIGIN, DENY or empty")] = "SAMEORIGIN"
     referrer_policy: Text = "strict-origin-when-cross-origin"
     permissions_policy: Text | None = None
     content_security_policy: Text | None = None

@@ -384,3 +384,16 @@ def test_the_probe_s_words() -> None:
     assert hardening.refused("*\n") == tuple(name for name, _ in hardening.DIRECTIVES)
     assert hardening.refused("SomethingElse\n") == ()
     assert "--property='User=a b'" in hardening.probe_script("a b")
+
+
+@pytest.mark.parametrize("place", ["/etc/traefik", "/etc/traefik/dynamic", "/etc/own/units", "/srv/traefik/bin"])
+def test_what_becomes_the_accounts_alone_holds_nothing_of_roots(place: str) -> None:
+    """Else Traefik's account could write its own unit, or its program."""
+    (mistake,) = continuity.mistakes(
+        settings(traefik(stateDirectory=place, unitDirectory="/etc/own/units", binary="/srv/traefik/bin/traefik"))
+    )
+    assert f"stateDirectory is '{place}', which holds " in mistake
+
+
+def test_a_state_directory_below_the_configuration_is_fine() -> None:
+    assert list(continuity.mistakes(settings(traefik(stateDirectory="/etc/traefik/state")))) == []

@@ -45,8 +45,8 @@ def _settings(directory: Path) -> tuple[dict[str, Any], str]:
     settings = {
         "traefik": {
             "configDirectory": str(directory),
-            "stateDirectory": str(directory),
-            "logDirectory": str(directory),
+            "stateDirectory": str(directory / "state"),
+            "logDirectory": str(directory / "logs"),
             "webAddress": f"{HOST}:{web}",
             "websecureAddress": f"{HOST}:{websecure}",
             "apiAddress": f"{HOST}:{api}",

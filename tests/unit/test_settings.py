@@ -197,6 +197,22 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
             "or 'local'; correct it there."
         ],
     ),
+    "a state directory that is everybody's": (
+        {"traefik": {"stateDirectory": "/", "logDirectory": "/var/log"}},
+        [
+            "traefik.stateDirectory is \"/\": it must be a directory of Traefik's own, since it becomes its account's "
+            "alone; correct it there.",
+            'traefik.logDirectory is "/var/log": it must be a directory of Traefik\'s own, since it becomes its '
+            "account's alone; correct it there.",
+        ],
+    ),
+    "a size that NGINX does not read": (
+        {"gateway": {"maxBodySize": "lots"}},
+        [
+            'gateway.maxBodySize is "lots": it must be a size as NGINX writes it, such as "10m", or "0" for no limit; '
+            "correct it there."
+        ],
+    ),
     "the file's own name": (
         {"source": "x"},
         ["source is no setting: see docs/configuration.md for the right name."],
