@@ -46,11 +46,11 @@ def test_a_file_that_traefiks_account_could_not_make_is_told(kind: str, tmp_path
         script = check_script(NamedFile(str(path), "log" if kind == "log" else "storage", "here"), user)
         return subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False, timeout=20).stdout
 
-    assert f"cannot be made by the account nobody, which may not write {tmp_path}" in told(tmp_path / "new/file")
-    assert told(tmp_path / "new/file", "root") == ""
-    assert told(tmp_path / "new/file", "nobody-yet") == ""
+    assert f"cannot be made by the account nobody, which may not write {tmp_path}" in told(tmp_path / "file")
+    assert told(tmp_path / "file", "root") == ""
+    assert told(tmp_path / "file", "nobody-yet") == ""
     os.chown(tmp_path, 65534, 65534)
-    assert told(tmp_path / "new/file") == ""
+    assert told(tmp_path / "file") == ""
 
 
 def test_the_machines_own_addresses_are_read() -> None:

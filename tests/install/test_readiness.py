@@ -33,7 +33,7 @@ def values(tmp_path: Path, **traefik: Any) -> dict[str, Any]:
         "traefik": {
             "binary": str(traefik_program()),
             "user": getpass.getuser(),
-            "stateDirectory": "/nowhere",
+            "stateDirectory": "/nowhere-else",
             **traefik,
         },
         "certificateAuthority": {"rootFile": str(tmp_path / "root.crt")},

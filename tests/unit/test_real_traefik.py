@@ -59,6 +59,7 @@ def _settings(directory: Path) -> tuple[dict[str, Any], str]:
 @contextlib.contextmanager
 def _running(directory: Path, static: str, dynamic: str) -> Iterator[subprocess.Popen[bytes]]:
     (directory / "dynamic").mkdir(exist_ok=True)
+    (directory / "state").mkdir(exist_ok=True)
     (directory / "traefik.yml").write_text(static, encoding="utf-8")
     (directory / "dynamic" / "dynamic_conf.yml").write_text(dynamic, encoding="utf-8")
     with (directory / "log").open("wb") as log:
