@@ -63,11 +63,15 @@ def _silent(text: str) -> Iterator[str]:
 
 
 def normal(rule: str) -> str:
-    """A rule in one spelling, so that two that mean the same look alike: without blanks, in back-quotes, lower case."""
-    parts = []
+    """A rule in one spelling, so that two that mean the same look alike: without blanks, in back-quotes.
+
+    Matchers and host names are in lower case; paths, headers and regular expressions tell cases apart.
+    """
+    parts: list[str] = []
     for part in _PARTS.findall(rule):
         if part[0] in '`"':
-            parts.append(f"`{part[1:-1].lower()}`")
+            of_host = bool(parts) and parts[-1].endswith(("host(", "hostsni("))
+            parts.append(f"`{part[1:-1].lower() if of_host else part[1:-1]}`")
         elif not part.isspace():
             parts.append(part.lower())
     text = "".join(parts)

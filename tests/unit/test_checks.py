@@ -10,6 +10,7 @@ import pytest
 from installations import configured, lxc, primary, texts
 
 from phoenix.traefik import checks
+from phoenix.traefik.rule_checks import normal
 
 GOOD = configured(texts({"801": lxc(ports=["80"])}, [primary()]))
 Change = Callable[[dict[str, Any]], object]
@@ -356,3 +357,17 @@ def test_the_mistakes_of_both_files_are_named_in_one_run() -> None:
         f"traefik.yml: ping.entryPoint is 'api', which is no entry point {POINTS}.",
         f"dynamic_conf.yml: http.routers.app-router names the service 'x', which is not there {SERVICES}.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("Host(`a.test`)", 'host( "A.test" )', True),
+        ("(Host(`a.test`) && Path(`/a`))", "Host(`a.test`)&&Path(`/a`)", True),
+        ("Host(`a.test`) && Path(`/a`)", "Host(`a.test`) && Path(`/A`)", False),
+        ("Host(`a.test`) && Header(`X-Key`, `a`)", "Host(`a.test`) && Header(`X-Key`, `A`)", False),
+        ("(Host(`a.test`)) || (Host(`b.test`))", "Host(`a.test`)) || (Host(`b.test`)", False),
+    ],
+)
+def test_rules_that_mean_the_same(one: str, other: str, alike: bool) -> None:
+    assert (normal(one) == normal(other)) is alike
