@@ -150,7 +150,7 @@ def check_script(file: NamedFile, user: str) -> str:
 
 def _storage_script(path: str, user: str) -> str:
     """Traefik skips a resolver whose storage others may read, and serves its default certificate without a word."""
-    quoted, parent = shlex.quote(path), shlex.quote(path.rpartition("/")[0] or "/")
+    quoted = shlex.quote(path)
     return "\n".join(
         (
             f"if [ -e {quoted} ]; then",
@@ -160,8 +160,6 @@ def _storage_script(path: str, user: str) -> str:
             f'  [ "$owner" = {shlex.quote(user)} ] || {{ echo {quoted} belongs to "$owner", not to {shlex.quote(user)};'
             " exit 1; }",
             "fi",
-            f"[ -d {parent} ] || {{ echo {parent} does not exist, and Traefik would skip the resolver; exit 1; }}",
-            _room_script(path, user),
         )
     )
 
