@@ -337,7 +337,7 @@ class Deployment:
                 self._skipped.add(new.urn)
             self.steps.tell("same", None, new, None)
             return new
-        if new.urn in self._deleted:  # with what it depends on, which was deleted before its replacement
+        if new.urn in self._deleted or old.pending_replacement:  # with what it depends on, before its replacement
             return self._recreate(dataclasses.replace(old, pending_replacement=False), old)
         self.keep_dependencies(old)
         return self.steps.same(old, dataclasses.replace(old, urn=new.urn))
@@ -384,10 +384,11 @@ class Deployment:
             self.manager.change(resource)
         self.steps.outputs(resource, before)
 
-    def register_stack_outputs(self, urn: str, outputs: Properties | None) -> None:
-        """Record the stack's outputs, or keep those it has."""
+    def register_stack_outputs(self, urn: str, outputs: Properties | None, *, over_old: bool) -> None:
+        """Record the stack's outputs, alone or over those it has; None where the program told none."""
         if urn in self.news:
-            self.register_outputs(urn, self.news[urn].outputs if outputs is None else outputs)
+            before = self.news[urn].outputs
+            self.register_outputs(urn, before if outputs is None else {**before, **outputs} if over_old else outputs)
 
     def reference(self, urn: str, request: Any, inputs: Properties, outputs: Properties) -> Resource:
         """Record a stack reference with the outputs read."""

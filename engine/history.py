@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from engine.configuration import decrypt_setting, to_text
 from engine.session import Session, open_session
 from engine.stack_command import say
 
@@ -35,7 +36,8 @@ def _entry(number: int, record: dict[str, Any], session: Session, show_secrets: 
     for key, entry in (record.get("config") or {}).items():
         value, secret = entry.get("value"), bool(entry.get("secret"))
         if secret and show_secrets:
-            value = session.manager().decrypt_text(value)
+            raw = json.loads(value) if entry.get("object") else {"secure": value}
+            value = to_text(decrypt_setting(raw, session.manager().decrypt_text)[0])
         shown: dict[str, Any] = {} if secret and not show_secrets else {"value": value}
         if shown and entry.get("object"):
             shown["objectValue"] = json.loads(value)

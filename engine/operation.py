@@ -15,7 +15,7 @@ from typing import Any
 from engine import deletion, pending, refresh, sdk
 from engine.capture import capturing
 from engine.checkpoint import STACK_TYPE
-from engine.configuration import to_text
+from engine.configuration import decrypt_setting, hidden, to_text
 from engine.deployment import Deployment
 from engine.errors import CancelledError, StackNotFoundError
 from engine.events import DiagnosticEvent, PreludeEvent, Sink, SummaryEvent
@@ -195,9 +195,9 @@ def _work(session: Session, kind: str, deployment: Deployment, stack_urn: str, b
     ended = _found_targets(deployment) and not deployment.control.stop.is_set()
     if ended:
         deletion.delete(deployment, everything=False)
-    # What a program exported before it failed counts, but not while something it dropped could not be deleted.
-    outputs = None if ended and deployment.steps.step_failed else monitor.stack_outputs
-    deployment.register_stack_outputs(stack_urn, outputs)
+    # Where anything failed, the outputs told so far may not be all of them: they come over those there were.
+    failed = deployment.steps.failed or deployment.steps.step_failed or deployment.control.stop.is_set()
+    deployment.register_stack_outputs(stack_urn, monitor.stack_outputs, over_old=failed)
 
 
 def _found_targets(deployment: Deployment) -> bool:
@@ -269,9 +269,10 @@ def _environment(project: Project) -> dict[str, str]:
 def _history_config(session: Session) -> dict[str, Any]:
     recorded: dict[str, Any] = {}
     for key, raw in session.settings.config.items():
-        secret = isinstance(raw, dict) and set(raw) == {"secure"}
-        entry: dict[str, Any] = {"value": raw["secure"] if secret else to_text(raw), "secret": secret}
-        if isinstance(raw, dict | list) and not secret:
+        whole = isinstance(raw, dict) and set(raw) == {"secure"}
+        _, secret = decrypt_setting(raw, hidden)
+        entry: dict[str, Any] = {"value": raw["secure"] if whole else to_text(raw), "secret": secret}
+        if isinstance(raw, dict | list) and not whole:
             entry["object"] = True
         recorded[key] = entry
     return recorded

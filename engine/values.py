@@ -97,7 +97,7 @@ class Reference:
 
 def number(value: float) -> int | float:
     """Return a double as Go writes it: the shortest digits that name it, no exponent below 1e21."""
-    if not math.isfinite(value) or not value.is_integer() or abs(value) >= 1e21:
+    if isinstance(value, int) or not math.isfinite(value) or not value.is_integer() or abs(value) >= 1e21:
         return value
     return int(value) if abs(value) < 2**53 else int(Decimal(repr(value)))
 

@@ -173,19 +173,20 @@ def _to_sdk(value: Asset | Archive) -> Any:
 
 
 def _recorded(returned: dict[str, Any] | None, pickled: str, like: Properties) -> Properties:
-    """Turn what a provider returned into properties, secret where those of ``like`` are; None in maps is left out.
+    """Turn what a provider returned into properties, secret where those of ``like`` are; None is dropped at the top.
 
     Raises:
         ProviderError: a value is of a kind that no state can hold.
     """
-    return annotate_secrets({**_value(returned or {}, ""), PROVIDER_KEY: pickled}, like)
+    values = {key: value for key, value in _value(returned or {}, "").items() if value is not None}
+    return annotate_secrets({**values, PROVIDER_KEY: pickled}, like)
 
 
 def _value(item: Any, where: str) -> Any:  # noqa: PLR0911 - one case a kind of value
     if item is None or isinstance(item, str | bool | int | float):
         return UNKNOWN if item == UNKNOWN_STRING else item
     if isinstance(item, dict):
-        return {str(k): _value(v, f"{where}.{k}") for k, v in item.items() if v is not None}
+        return {str(k): _value(v, f"{where}.{k}") for k, v in item.items()}
     if isinstance(item, list | tuple):
         return [_value(inner, f"{where}[{number}]") for number, inner in enumerate(item)]
     kind = type(item).__name__

@@ -191,7 +191,7 @@ def test_elements_of_a_command_must_be_texts(stack: Make) -> None:
     assert "must hold strings, got int" in space.run("preview", code=1).stdout
 
 
-def test_outputs_stay_while_a_deletion_fails_and_count_where_the_program_fails_later(stack: Make) -> None:
+def test_outputs_of_a_run_that_failed_come_over_those_there_were(stack: Make) -> None:
     space = stack("File('a', 'one')\nexport('kept', 1)")
     space.run("up", "--yes", "--skip-preview")
     world = space.directory / "world"
@@ -201,9 +201,19 @@ def test_outputs_stay_while_a_deletion_fails_and_count_where_the_program_fails_l
     space.run("up", "--yes", "--skip-preview", code=1)
     assert space.json("stack", "output", "--json") == {"kept": 1}
     (world / "a.txt").rmdir()
-    space.program("export('new', 2)\nraise pulumi.RunError('later')")
-    space.run("up", "--yes", "--skip-preview", code=1)
-    assert space.json("stack", "output", "--json") == {"new": 2}
+    rows = (
+        ("export('new', 2)\nraise pulumi.RunError('later')", {"kept": 1, "new": 2}),
+        ("export('newer', 3)\nFile('b', 'broken')", {"kept": 1, "new": 2, "newer": 3}),
+        ("this is no Python", {"kept": 1, "new": 2, "newer": 3}),
+        ("export('kept', 4)\nFile('b', 'refused')", {"kept": 4, "new": 2, "newer": 3}),
+    )
+    for program, outputs in rows:
+        space.program(program)
+        space.run("up", "--yes", "--skip-preview", code=1)
+        assert space.json("stack", "output", "--json") == outputs
+    space.program("export('only', 5)")
+    space.run("up", "--yes", "--skip-preview")
+    assert space.json("stack", "output", "--json") == {"only": 5}
 
 
 def test_a_read_that_fails_does_not_keep_others_from_being_read(stack: Make) -> None:
@@ -291,3 +301,45 @@ def test_json_of_diagnostics(stack: Make) -> None:
     space.run("preview", "--event-log", str(log))
     events = [json.loads(line).get("diagnosticEvent") for line in log.read_text().splitlines()]
     assert [event["prefix"] for event in events if event and event["severity"] == "warning"] == ["warning: "]
+
+
+def test_timeouts_of_whole_seconds_are_read_again(stack: Make) -> None:
+    timeouts = "opts=ResourceOptions(custom_timeouts=CustomTimeouts(create='30s', update='1.5s'))"
+    space = stack(f"File('a', 'one', {timeouts})")
+    space.run("up", "--yes", "--skip-preview")
+    resource = next(item for item in space.deployment()["resources"] if item["urn"].endswith("::a"))
+    assert json.dumps(resource["customTimeouts"]) == '{"create": 30, "update": 1.5}'
+    space.run("stack", "export")
+    space.program(f"File('a', 'two', {timeouts})")
+    space.run("up", "--yes", "--skip-preview")
+    space.run("preview", "--expect-no-changes")
+    space.run("destroy", "--yes", "--skip-preview")
+
+
+def test_history_tells_no_secret_inside_an_object(stack: Make) -> None:
+    space = stack("")
+    space.run("config", "set", "--path", "object.plain", "3")
+    space.run("config", "set", "--path", "object.hidden", "hush", "--secret")
+    space.run("up", "--yes", "--skip-preview")
+    (entry,) = space.json("stack", "history", "--json")
+    assert entry["config"]["proj:object"] == {"secret": True}
+    (entry,) = space.json("stack", "history", "--json", "--show-secrets")
+    assert entry["config"]["proj:object"]["objectValue"] == {"hidden": "hush", "plain": 3}
+
+
+def test_a_targeted_update_that_failed_is_brought_to_its_end_with_its_dependents(stack: Make) -> None:
+    program = """
+a = File('a', '{}', '{}', ResourceOptions(delete_before_replace=True))
+File('b', 'one', opts=ResourceOptions(replace_with=[a]))
+"""
+    space = stack(program.format("one", "first"))
+    space.run("up", "--yes", "--skip-preview")
+    urn = next(item["urn"] for item in space.deployment()["resources"] if item["urn"].endswith("::a"))
+    space.program(program.format("broken", "second"))
+    space.run("up", "--yes", "--skip-preview", "--target", urn, code=1)
+    assert space.files == {}
+    space.program(program.format("two", "second"))
+    done = space.run("up", "--yes", "--skip-preview", "--target", urn)
+    assert "+-2 replaced" in done.stdout, done.stdout
+    assert space.files == {"second": "two", "b": "one"}
+    assert not [item for item in space.deployment()["resources"] if item.get("pendingReplacement")]
