@@ -130,7 +130,7 @@ class DynamicProvider(Provider):
         return ReadResult(str(result.id), _recorded(result.outs, pickled, outputs), read_inputs)
 
 
-def _plain(value: Any) -> Any:  # noqa: PLR0911 - one case a kind of value
+def _plain(value: Any) -> Any:
     """Turn properties into what the SDK's plugin host gives a provider.
 
     Numbers are floats, None in maps is left out, and what is not known is an ``Unknown``
@@ -144,25 +144,17 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one case a kind of value
         return _plain(value.value)
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if value is UNKNOWN:
-        return pulumi_unknown()
-    if isinstance(value, Asset | Archive):
-        return _to_sdk(value)
     if isinstance(value, Reference):
         return _plain(value.id) or value.urn
-    return value
+    return _to_sdk(value) if value is UNKNOWN or isinstance(value, Asset | Archive) else value
 
 
-def pulumi_unknown() -> Any:
-    """Return the SDK's stand-in for a value that is not known."""
+def _to_sdk(value: Any) -> Any:
+    import pulumi
     from pulumi.output import Unknown
 
-    return Unknown()  # type: ignore[no-untyped-call]
-
-
-def _to_sdk(value: Asset | Archive) -> Any:
-    import pulumi
-
+    if value is UNKNOWN:
+        return Unknown()  # type: ignore[no-untyped-call]
     if isinstance(value, Archive):
         if value.assets is not None:
             return pulumi.AssetArchive({name: _to_sdk(item) for name, item in value.assets})
@@ -182,25 +174,33 @@ def _recorded(returned: dict[str, Any] | None, pickled: str, like: Properties) -
     return annotate_secrets({**values, PROVIDER_KEY: pickled}, like)
 
 
-def _value(item: Any, where: str) -> Any:  # noqa: PLR0911 - one case a kind of value
+def _value(item: Any, where: str) -> Any:
     if item is None or isinstance(item, str | bool | int | float):
         return UNKNOWN if item == UNKNOWN_STRING else item
     if isinstance(item, dict):
         return {str(k): _value(v, f"{where}.{k}") for k, v in item.items()}
     if isinstance(item, list | tuple):
         return [_value(inner, f"{where}[{number}]") for number, inner in enumerate(item)]
-    kind = type(item).__name__
-    if isinstance(item, pulumi_unknown().__class__):
+    return _from_sdk(item, where)
+
+
+def _from_sdk(item: Any, where: str) -> Any:
+    import pulumi
+    from pulumi.output import Unknown
+
+    if isinstance(item, Unknown):
         return UNKNOWN
-    if kind in ("FileAsset", "FileArchive"):
-        return asset(path=item.path) if kind == "FileAsset" else archive(item.path, None, None, "")
-    if kind == "StringAsset":
+    if isinstance(item, pulumi.FileAsset):
+        return asset(path=str(item.path))
+    if isinstance(item, pulumi.StringAsset):
         return asset(text=item.text)
-    if kind == "AssetArchive":
+    if isinstance(item, pulumi.FileArchive):
+        return archive(str(item.path), None, None, "")
+    if isinstance(item, pulumi.AssetArchive):
         return archive(None, None, {name: _value(inner, where) for name, inner in item.assets.items()}, "")
     raise ProviderError(
-        f"the provider returned a {kind} in {where.removeprefix('.')}, which no state can hold: return strings, "
-        "numbers, booleans, lists and maps"
+        f"the provider returned a {type(item).__name__} in {where.removeprefix('.')}, which no state can hold: return "
+        "strings, numbers, booleans, lists and maps"
     )
 
 
