@@ -64,6 +64,7 @@ class StandIn:
         self._thread: threading.Thread | None = None
         self.released = threading.Event()
         self._restarting = threading.Lock()
+        self._restarter: threading.Thread | None = None
 
     def __enter__(self) -> StandIn:
         self.start()
@@ -109,6 +110,12 @@ class StandIn:
             listener.drop_all()
             self.start()
 
+    def wait_for_restart(self) -> None:
+        """Wait until a restart that a fault has begun is over; not for its own thread."""
+        restarter = self._restarter
+        if restarter is not None and restarter is not threading.current_thread():
+            restarter.join(timeout=5)
+
     def answer(self, request: Request, query: str) -> Reply | None:
         """The reply to a request, or none where a fault leaves it without one."""
         fault = self.faults.take(request.method, request.path)
@@ -135,7 +142,8 @@ class StandIn:
             case "timeout":
                 self.released.wait(self.timeout_seconds)
             case "restart":
-                threading.Thread(target=self.restart, name="restart", daemon=True).start()
+                self._restarter = threading.Thread(target=self.restart, name="restart", daemon=True)
+                self._restarter.start()
                 self.released.wait(self.timeout_seconds)
         return None
 

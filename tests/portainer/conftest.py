@@ -53,6 +53,7 @@ def start(certificates: Certificates, time: FakeTime) -> Iterator[Start]:
         arguments = {"certificate": certificates.certificate, "key": certificates.key, "clock": time.now}
         server = StandIn(mode, **(arguments | options))  # type: ignore[arg-type]
         server.start()
+        time.meanwhile.append(server.wait_for_restart)
         running.append(server)
         return server
 

@@ -78,10 +78,11 @@ def make_certificates(directory: Path, hostname: str = HOSTNAME) -> Certificates
 
 @dataclass
 class FakeTime:
-    """A clock that a sleep moves: no test waits."""
+    """A clock that a sleep moves: no test waits, but for what really takes its time (``meanwhile``)."""
 
     seconds: float = 1000.0
     slept: list[float] = field(default_factory=list)
+    meanwhile: list[Callable[[], None]] = field(default_factory=list)
 
     def now(self) -> float:
         return self.seconds
@@ -89,6 +90,8 @@ class FakeTime:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.seconds += seconds
+        for comes_to_its_end in self.meanwhile:
+            comes_to_its_end()
 
     def clock(self) -> Clock:
         return Clock(self.now, self.sleep)

@@ -139,6 +139,7 @@ def test_any_sequence_ends_as_declared(first: int, mode: str, start: Start, conn
         dice = random.Random(f"{mode}/{seed}")  # noqa: S311 - not for secrets
         time = FakeTime()
         server = start(mode, clock=time.now)
+        time.meanwhile.append(server.wait_for_restart)
         server.timeout_seconds = 5.0
         wish = Wish()
         for _ in range(dice.randint(2, 4)):
@@ -164,6 +165,7 @@ def test_any_sequence_ends_as_declared(first: int, mode: str, start: Start, conn
                 pytest.fail(f"{mode}, seed {seed}: not done after 12 attempts")
             assert_exact(server, declared, pruned=False)
         server.faults.clear()
+        time.sleep(30)
         api = connect(server, clock=time.clock(), initialised=False)
         assert attempt(api, declared, prune=True)
         assert_exact(server, declared, pruned=True)
