@@ -9,6 +9,8 @@ wait for all of them.
 from __future__ import annotations
 
 import importlib
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,6 +62,10 @@ __all__ = [
     "export_outputs",
     "read_program",
 ]
+
+if "engine.monitor" in sys.modules:
+    # The SSH library takes as long to import as the settings' models: by the time they name the target it is there.
+    threading.Thread(target=importlib.import_module, args=("phoenix.ssh_library",), daemon=True).start()
 
 
 def __getattr__(name: str) -> Any:

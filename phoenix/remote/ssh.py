@@ -10,9 +10,9 @@ from typing import Any
 
 from phoenix.errors import UnreachableError
 from phoenix.remote.connection import Connection, Jump
-from phoenix.remote.ssh_library import asyncssh
 from phoenix.remote.ssh_trust import agent_socket, explain, keys, reason, trusted
 from phoenix.remote.streams import BusyError, Output, RawAnswer, Sink, Stream
+from phoenix.ssh_library import asyncssh
 
 KEEPALIVE_SECONDS = 15
 

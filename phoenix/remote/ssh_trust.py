@@ -9,8 +9,8 @@ from typing import Any
 
 from phoenix.errors import UnreachableError
 from phoenix.remote.connection import Connection, Jump
-from phoenix.remote.ssh_library import asyncssh
 from phoenix.remote.transport import first_line
+from phoenix.ssh_library import asyncssh
 
 
 def trusted(hop: Connection | Jump, what: str) -> Any:
