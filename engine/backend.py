@@ -189,11 +189,6 @@ class StackStore:
         """Return the salt of the state's secrets, or an empty string."""
         return salt_of(self.read_deployment())
 
-    def holds_secrets(self) -> bool:
-        """Tell whether the state, or the journal of a killed run, holds any secret."""
-        files = (self.file, self.journal_file)
-        return any(b'"ciphertext"' in file.read_bytes() for file in files if file.exists())
-
     def read(self, manager: SecretsManager) -> Snapshot:
         """Read and decode the checkpoint alone, without a journal."""
         return deployment_from_json(self.read_deployment(), manager)

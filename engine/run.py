@@ -86,8 +86,7 @@ def _preview(session: Session, kind: str, arguments: argparse.Namespace) -> Prev
     """Preview in a child process: the program may leave anything behind in its own."""
     if kind == "update":
         sdk.load()
-    manager = session.manager()
-    return Preview(manager, lambda read: _once(session, kind, arguments, read, preview=True))
+    return Preview(session.manager(), lambda read: _once(session, kind, arguments, read, preview=True))
 
 
 def _import_ssh() -> None:
@@ -114,7 +113,7 @@ class _Audience:
     def __init__(self, views: list[View], *, at_once: bool) -> None:
         self._views = views
         self._kept: list[object] | None = None if at_once else []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # Ctrl-C is told from a signal handler, which may come upon its own thread
 
     def __call__(self, event: object) -> None:
         with self._lock:

@@ -24,3 +24,15 @@ def lab(tmp_path: Path, secrets: SecretsManager) -> Laboratory:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Callable[[str], Workspace]:
     return lambda program: Workspace(tmp_path, program)
+
+
+@pytest.fixture
+def stack(workspace: Callable[[str], Workspace]) -> Callable[[str], Workspace]:
+    """A workspace whose stack has been made."""
+
+    def make(program: str) -> Workspace:
+        space = workspace(program)
+        space.run("stack", "init", "dev")
+        return space
+
+    return make

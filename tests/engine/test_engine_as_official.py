@@ -42,11 +42,12 @@ class Make(Protocol):
 
 
 @pytest.fixture
-def stack(workspace: Make) -> Make:
+def workspace(workspace: Make) -> Make:
+    """A workspace with the logging things beside its program."""
+
     def make(program: str) -> Workspace:
         space = workspace(program)
         space.write("logging_things.py", "import pulumi\nfrom pulumi import *\n" + LOGGING)
-        space.run("stack", "init", "dev")
         return space
 
     return make

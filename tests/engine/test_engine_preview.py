@@ -30,16 +30,6 @@ class Make(Protocol):
     def __call__(self, program: str) -> Workspace: ...
 
 
-@pytest.fixture
-def stack(workspace: Make) -> Make:
-    def make(program: str) -> Workspace:
-        space = workspace(program)
-        space.run("stack", "init", "dev")
-        return space
-
-    return make
-
-
 def test_the_program_is_never_read_twice_at_once(stack: Make) -> None:
     space = stack(READ_TWICE)
     done = space.run("up", "--yes")
